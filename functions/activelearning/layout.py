@@ -1,0 +1,132 @@
+"""The one place that knows what lies where: names of containers, blobs and queues.
+
+Rule: no other module builds a blob name. Names from outside are checked here, so that none climbs out of its container.
+"""
+
+import re
+
+from activelearning.errors import BlobNameError
+
+IMAGES = "images"
+LABELS = "labels"
+
+PROJECT = "project.toml"
+STATE = "state.json"
+TEST = "test.csv"
+PERFORMANCE = "performance.csv"
+LATEST = "models/latest.json"
+
+REVIEWED_QUEUE = "reviewed-uploads"
+NEW_IMAGES_QUEUE = "new-images"
+JOBS_QUEUE = "train-jobs"
+MAX_DEQUEUE_COUNT = 5
+"""After so many failed deliveries a message moves to its poison queue, as the Functions host does it (`host.json`)."""
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+
+_REVIEWED = re.compile(r"batches/([^/]+)/reviewed(?:-(\d+))?\.csv")
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def poison_queue(queue: str) -> str:
+    """Where a queue's undeliverable messages end up."""
+    return f"{queue}-poison"
+
+
+def run_name(flow: str, iteration: int) -> str:
+    """`main/3`: the third turn of the flow `main`."""
+    return f"{flow}/{iteration}"
+
+
+def totag(run: str, version: int = 1) -> str:
+    """The ordered pool. Version 2, 3, … are prediction-only rewrites of the same iteration."""
+    return f"totag/{run}.csv" if version == 1 else f"totag/{run}-{version}.csv"
+
+
+def tagged(run: str) -> str:
+    """The labelled set a run trained on."""
+    return f"tagged/{run}.csv"
+
+
+def uploads(run: str) -> str:
+    """The names of all reviewed uploads that are in a run's labelled set, this run's and its parents'."""
+    return f"tagged/{run}.uploads.json"
+
+
+def model(run: str, file: str) -> str:
+    """A file of a run's model: `model.onnx`, `model.json`, `checkpoint.pt`, …"""
+    return f"models/{run}/{file}"
+
+
+def prediction_shard(job: str, shard: int) -> str:
+    """A finished part of a prediction."""
+    return f"predictions/{job}/{shard:06d}.csv"
+
+
+def batch_totag(batch: str) -> str:
+    """What a tagger was handed."""
+    return f"batches/{check_id(batch)}/totag.csv"
+
+
+def batch_reviewed(batch: str, version: int = 1) -> str:
+    """What came back, normalised. A second review is a new blob."""
+    return f"batches/{check_id(batch)}/reviewed.csv" if version == 1 else f"batches/{check_id(batch)}/reviewed-{version}.csv"
+
+
+def batch_original(batch: str, suffix: str, version: int = 1) -> str:
+    """The annotation file as it was uploaded."""
+    return f"batches/{check_id(batch)}/original{suffix}" if version == 1 else f"batches/{check_id(batch)}/original-{version}{suffix}"
+
+
+def batch_of_reviewed(name: str) -> str | None:
+    """The batch whose reviewed upload this blob is, or None for any other blob."""
+    match = _REVIEWED.fullmatch(name)
+    return match[1] if match else None
+
+
+def journal(stamp: str, unique: str) -> str:
+    """One line of the audit trail; `stamp` is a UTC time `2026-11-20T13:26:01.123456Z`, so names sort by time."""
+    return f"journal/{stamp[:10]}/{stamp[11:].replace(':', '')}-{unique}.json"
+
+
+def check_id(value: str) -> str:
+    """Return an id that is safe as one part of a blob name, or raise `BlobNameError`."""
+    if not _SAFE_ID.fullmatch(value):
+        raise BlobNameError(f"'{value}' is not a valid id: use letters, digits, '.', '_' and '-'")
+    return value
+
+
+def check_blob_name(name: str) -> str:
+    """Return a blob name that stays inside its container and fits one CSV line, or raise `BlobNameError`."""
+    fault = _fault(name)
+    if fault:
+        raise BlobNameError(f"{name!r} cannot be a blob name: {fault}; rename the file")
+    return name
+
+
+def _fault(name: str) -> str:
+    if not name or len(name) > 1024:
+        return "it is empty or longer than 1,024 characters"
+    if any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in name):
+        return "it holds a line break or another control character"
+    if "\\" in name:
+        return "it holds a backslash"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "a part of its path is empty, '.' or '..'"
+    return ""
+
+
+def is_image(name: str) -> bool:
+    """Whether a blob is an image by its suffix."""
+    return "." in name and name[name.rindex(".") :].lower() in IMAGE_SUFFIXES
+
+
+def split_image(image: str) -> tuple[str, str]:
+    """Folder (empty at the top) and file name of an image's blob name."""
+    folder, _, filename = image.rpartition("/")
+    return folder, filename
+
+
+def join_image(folder: str, filename: str) -> str:
+    """The inverse of `split_image`."""
+    return f"{folder}/{filename}" if folder else filename

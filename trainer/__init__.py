@@ -1,0 +1,1 @@
+"""The GPU side of the loop: dataset, train, evaluate, export, predict, publish."""
