@@ -84,6 +84,12 @@ def batch_of_reviewed(name: str) -> str | None:
     return match[1] if match else None
 
 
+def version_of_reviewed(name: str) -> int:
+    """Which review of its batch a reviewed upload is, from 1; 0 for any other blob."""
+    match = _REVIEWED.fullmatch(name)
+    return int(match[2] or 1) if match else 0
+
+
 def journal(stamp: str, unique: str) -> str:
     """One line of the audit trail; `stamp` is a UTC time `2026-11-20T13:26:01.123456Z`, so names sort by time."""
     return f"journal/{stamp[:10]}/{stamp[11:].replace(':', '')}-{unique}.json"

@@ -1,0 +1,225 @@
+"""Claims: who has which images. A claim is one compare-and-swap on the state; the rows are read from the head of `totag`.
+
+Rule: two taggers never share an image, and a claim costs what its batch costs. What the current totag has handed out is known as
+ranges of its bytes, which are jumped over unread; images in claims on an older totag are known by name. A released or expired
+claim is simply gone, so its rows, which stand nearer to the head than any unclaimed ones, are handed out first.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from activelearning import layout, state, table
+from activelearning.errors import BlobNameError, BoxError, UserError
+from activelearning.labels import Box, ImageLabels
+from activelearning.overlap import within_confidence
+from activelearning.state import Batch, Claimed, State
+from activelearning.store import Blobs
+
+_FIRST_READ = 1 << 15
+_LARGEST_READ = 1 << 20
+_MAX_CLAIM = 10_000
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which images a tagger asks for: of one folder (and below), with a box of one class, with a box in a confidence range."""
+
+    folder: str = ""
+    label: str = ""
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+
+    def accepts(self, labels: ImageLabels) -> bool:
+        """Whether the image is one of those asked for."""
+        in_folder = not self.folder or labels.image.startswith(self.folder.strip("/") + "/")
+        return in_folder and (not self._asks_for_boxes or any(self._box(box) for box in labels.boxes))
+
+    @property
+    def _asks_for_boxes(self) -> bool:
+        return bool(self.label) or self.min_confidence is not None or self.max_confidence is not None
+
+    def _box(self, box: Box) -> bool:
+        low = 0.0 if self.min_confidence is None else self.min_confidence
+        high = 1.0 if self.max_confidence is None else self.max_confidence
+        return (not self.label or box.label == self.label) and bool(within_confidence([box], low, high))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows of one image in a totag, and the bytes they take."""
+
+    labels: ImageLabels
+    start: int
+    stop: int
+
+
+def claim(blobs: Blobs, batch: str, tagger: str, count: int, wanted: Wanted, now: float, days: float) -> tuple[Batch, tuple[ImageLabels, ...]]:
+    """Claim up to `count` images under the id `batch` and return the claim with its images' rows, in the order to review them.
+
+    A batch id that is claimed already is returned as it is, so a tagger that was cut off asks again. Raises `UserError` when there
+    is nothing to hand out.
+    """
+    if not 1 <= count <= _MAX_CLAIM:
+        raise UserError(f"{count} images cannot be claimed at once: ask for 1 to {_MAX_CLAIM:,}")
+    layout.check_id(batch)
+    groups: list[Group] = []
+
+    def add(before: State) -> State:
+        if batch in before.batches:
+            return before
+        groups[:] = _free(blobs, before, wanted, count)
+        if not groups:
+            raise UserError(_nothing_left(before, wanted))
+        claimed = tuple(Claimed(g.labels.image, g.start, g.stop) for g in groups)
+        return before.with_batch(Batch(batch, tagger, before.totag, claimed, now, now + days * 86400))
+
+    after = state.update(blobs, add).batches[batch]
+    return after, tuple(g.labels for g in groups) or rows_of(blobs, after)
+
+
+def _nothing_left(current: State, wanted: Wanted) -> str:
+    if not current.totag:
+        return "there is nothing to review yet: upload images and let `activelearning up` or `trainer predict` list them first"
+    if wanted != Wanted():
+        return "no image that is free matches these filters: ask with fewer of them"
+    return "every image of the pool is reviewed or with a tagger: upload more images, or wait for claims to be released"
+
+
+def rows_of(blobs: Blobs, batch: Batch) -> tuple[ImageLabels, ...]:
+    """Read a claim's rows again, in its order; rows in one piece are read in one piece."""
+    decode = _decoder(blobs, batch.totag)
+    found = {g.labels.image: g.labels for start, stop in _merge(_ranges(batch.claimed)) for g in _groups(blobs, batch.totag, decode, start, stop)}
+    return tuple(found[claimed.image] for claimed in batch.claimed)
+
+
+def taken(current: State) -> list[Range]:
+    """The bytes of the current totag that are handed out, merged and in order."""
+    return _merge(r for batch in current.batches.values() if batch.totag == current.totag for r in _ranges(batch.claimed))
+
+
+def _ranges(claimed: Iterable[Claimed]) -> Iterator[Range]:
+    return ((c.start, c.stop) for c in claimed)
+
+
+def _merge(ranges: Iterable[Range]) -> list[Range]:
+    merged: list[Range] = []
+    for start, stop in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def _elsewhere(current: State) -> frozenset[str]:
+    """Images that the current totag lists although somebody has them or has reviewed them since it was written."""
+    older = (c.image for batch in current.batches.values() if batch.totag != current.totag for c in batch.claimed)
+    reviewed = (image for upload in current.uploads.values() for image in upload.images)
+    return frozenset(older) | frozenset(reviewed)
+
+
+def _free(blobs: Blobs, current: State, wanted: Wanted, count: int) -> list[Group]:
+    if not current.totag:
+        return []
+    skip = set(_elsewhere(current))
+    found: list[Group] = []
+    for group in _walk(blobs, current.totag, taken(current)):
+        if group.labels.image not in skip and wanted.accepts(group.labels):
+            found.append(group)
+            skip.add(group.labels.image)  # a foreign totag may list an image in two places
+        if len(found) == count:
+            break
+    return found
+
+
+def _walk(blobs: Blobs, totag: str, holes: Sequence[Range]) -> Iterator[Group]:
+    """Every group of a totag from its head, but for those in the holes, which are never read."""
+    decode = _decoder(blobs, totag)
+    position = len(_header(blobs, totag))
+    for start, stop in holes:
+        yield from _groups(blobs, totag, decode, position, start)
+        position = stop
+    yield from _groups(blobs, totag, decode, position, blobs.head(totag).size)
+
+
+def _header(blobs: Blobs, totag: str) -> bytes:
+    return blobs.read_range(totag, 0, 4096).partition(b"\n")[0] + b"\n"
+
+
+def _decoder(blobs: Blobs, totag: str) -> Callable[[Sequence[str]], ImageLabels]:
+    return table.row_decoder(_fields(_header(blobs, totag)), totag)
+
+
+def _fields(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode("utf-8-sig")]))
+
+
+def _groups(blobs: Blobs, totag: str, decode: Callable[[Sequence[str]], ImageLabels], start: int, stop: int) -> Iterator[Group]:
+    """Rows of one image that stand together. A row that makes no sense ends nothing: it belongs to no group and is passed over."""
+    group: Group | None = None
+    for line_start, line in _lines(blobs, totag, start, stop):
+        try:
+            labels = decode(_fields(line))
+        except (BoxError, BlobNameError, UnicodeDecodeError, csv.Error):
+            continue
+        line_stop = line_start + len(line)
+        if group and group.labels.image == labels.image:
+            group = Group(table.merge(group.labels, labels), group.start, line_stop)
+            continue
+        if group:
+            yield group
+        group = Group(labels, line_start, line_stop)
+    if group:
+        yield group
+
+
+def _lines(blobs: Blobs, name: str, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """Lines with their offsets; reads grow, so that a batch costs little and a long search is not slow."""
+    rest, size = b"", _FIRST_READ
+    while start < stop:
+        piece = blobs.read_range(name, start + len(rest), min(size, stop - start - len(rest)))
+        lines = (rest + piece).splitlines(keepends=True) if piece else [rest]
+        rest = lines.pop() if piece and not lines[-1].endswith(b"\n") else b""
+        for line in lines:
+            yield start, line
+            start += len(line)
+        if not piece:
+            return
+        size = min(size * 2, _LARGEST_READ)
+
+
+def release(blobs: Blobs, batch: str) -> int:
+    """Give a claim back and return how many images that frees. What was reviewed of it stays reviewed. Doing it twice is harmless."""
+    freed: list[int] = [0]
+
+    def drop(before: State) -> State:
+        freed[0] = _unreviewed(before, batch)
+        return without_claim(before, batch)
+
+    state.update(blobs, drop)
+    return freed[0]
+
+
+def _unreviewed(current: State, batch: str) -> int:
+    if batch not in current.batches:
+        return 0
+    reviewed = _reviewed(current, batch)
+    return sum(c.image not in reviewed for c in current.batches[batch].claimed)
+
+
+def _reviewed(current: State, batch: str) -> frozenset[str]:
+    return frozenset(image for upload in current.uploads.values() if upload.batch == batch for image in upload.images)
+
+
+def without_claim(before: State, batch: str) -> State:
+    """The state in which the batch keeps only what was reviewed of it and waits for training; nothing at all, and it is gone."""
+    if batch not in before.batches:
+        return before
+    reviewed = _reviewed(before, batch)
+    kept = tuple(c for c in before.batches[batch].claimed if c.image in reviewed)
+    if not kept:
+        return before.without_batch(batch)
+    return before.with_batch(replace(before.batches[batch], claimed=kept, expires_at=0.0))

@@ -1,0 +1,248 @@
+"""What functions, trainer and commands do to a store: read, decide, one conditional write, say what is next.
+
+Rule: every step may run twice, late, or be cut off after any line. It looks at the records first and often finds nothing to do.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import reduce
+
+from activelearning import commits, decisions, events, journal, layout, project_file, state, table
+from activelearning.decisions import Action, QueueJob, ReleaseClaim, SendJob, TakeBack
+from activelearning.errors import ActiveLearningError, BlobMissing, UserError
+from activelearning.iterations import Status, failure_of, towards
+from activelearning.labels import Review
+from activelearning.settings import Settings
+from activelearning.state import DONE, FAILED, QUEUED, RUNNING, TRAIN, Iteration, Job, State, Upload
+from activelearning.store import Store
+
+SWEEP_SECONDS = 300.0
+LEASE_SECONDS = 60.0
+MAX_ATTEMPTS = 5
+
+
+class LeaseLost(ActiveLearningError):
+    """Another trainer has the job now, or it is over: stop working on it."""
+
+
+class JobBusy(ActiveLearningError):
+    """A living trainer works on the job: leave its message alone."""
+
+
+def project(store: Store) -> Settings:
+    """The project's settings; raises `UserError` where the store holds no project."""
+    try:
+        blob = store.labels.read(layout.PROJECT)
+    except BlobMissing:
+        raise UserError(f"{store.url} holds no project yet: run `activelearning init {store.url} --classes a,b,c`") from None
+    return project_file.parse_project(blob.content.decode("utf-8-sig"), f"{layout.PROJECT} of {store.url}")
+
+
+def take_in_upload(store: Store, event: str, now: float) -> None:
+    """An event says that a blob was created: if it is a reviewed upload, note it and do what is due."""
+    created = events.decode(event)
+    if created.container == layout.LABELS and layout.batch_of_reviewed(created.name):
+        note_upload(store, created.name, now)
+        advance(store, now)
+
+
+def note_upload(store: Store, name: str, now: float) -> None:
+    """Put a reviewed upload into the state, unless it is there or a model was trained on it already."""
+    batch = layout.batch_of_reviewed(name)
+    before = state.load(store.labels)
+    if batch is None or name in before.uploads or name in commits.consumed(store.labels, before.run):
+        return
+    reading = table.read_labels(store.labels.read(name).content.decode(), name)
+    images = tuple(labels.image for labels in reading.images if labels.review is Review.REVIEWED)
+    upload = Upload(name, batch, images, now)
+
+    def note(current: State) -> State:
+        # A commit in between may have trained on it; its sequence tells, and the next look reads its list of uploads.
+        if current.sequence != before.sequence:
+            return current
+        return current if name in current.uploads else current.with_upload(upload)
+
+    if state.update(store.labels, note).sequence != before.sequence:
+        note_upload(store, name, now)
+
+
+def images_arrived(store: Store, event: str, now: float) -> None:
+    """An event says that an image is new: remember when the last one came, at most once in half a quiet time."""
+    created = events.decode(event)
+    if created.container != layout.IMAGES or not layout.is_image(created.name):
+        return
+    quiet = project(store).policy.quiet_seconds
+
+    def note(current: State) -> State:
+        return current if now - current.images_arrived_at < quiet / 2 else replace(current, images_arrived_at=now)
+
+    state.update(store.labels, note)
+
+
+def tick(store: Store, now: float) -> None:
+    """The timer: find what no event told of, then do what is due."""
+    current = state.load(store.labels)
+    if now - current.swept_at >= SWEEP_SECONDS:
+        sweep(store, now)
+    advance(store, now)
+
+
+def sweep(store: Store, now: float) -> None:
+    """Find reviewed uploads and new images whose events were lost."""
+    for name in lost_uploads(store):
+        note_upload(store, name, now)
+    arrived = has_unlisted_images(store)
+
+    def note(current: State) -> State:
+        stamp = now if arrived and not current.images_arrived_at else current.images_arrived_at
+        return replace(current, swept_at=now, images_arrived_at=stamp)
+
+    state.update(store.labels, note)
+
+
+def lost_uploads(store: Store) -> Iterator[str]:
+    """Reviewed uploads that neither the state nor the labelled set knows."""
+    current = state.load(store.labels)
+    known = commits.consumed(store.labels, current.run) | frozenset(current.uploads)
+    return (info.name for info in store.labels.list("batches/") if layout.batch_of_reviewed(info.name) and info.name not in known)
+
+
+def has_unlisted_images(store: Store) -> bool:
+    """Whether the number of images differs from what the last listing of the pool saw."""
+    commit = commits.latest(store.labels)
+    seen = commit.pool_images if commit else 0
+    return sum(layout.is_image(info.name) for info in store.images.list()) != seen
+
+
+def advance(store: Store, now: float) -> list[Action]:
+    """Take in the last commit, then do everything that is due. Returns what was done."""
+    adopt(store)
+    settings = project(store)
+    backlog = store.queues.count(layout.JOBS_QUEUE)
+    actions: list[Action] = []
+
+    def change(before: State) -> State:
+        actions[:] = decisions.decide(before, settings, backlog, now)
+        return reduce(lambda current, action: decisions.applied(current, action, now), actions, before)
+
+    state.update(store.labels, change)
+    for action in actions:
+        _carry_out(store, action, now)
+    return actions
+
+
+def _carry_out(store: Store, action: Action, now: float) -> None:
+    match action:
+        case ReleaseClaim(batch, tagger):
+            journal.write(store.labels, "loop", "claim expired", now, batch=batch, tagger=tagger)
+        case QueueJob(job):
+            journal.write(store.labels, "loop", "job queued", now, job=job.id, run=job.run, uploads=list(job.uploads))
+        case TakeBack(job_id, owner):
+            journal.write(store.labels, "loop", "job taken back", now, job=job_id, owner=owner)
+        case SendJob(job_id):
+            send_job(store, job_id)
+
+
+def send_job(store: Store, job: str) -> None:
+    """Put a job's message into the queue. Twice is harmless: the record decides who works."""
+    store.queues.send(layout.JOBS_QUEUE, json.dumps({"job": job}))
+
+
+def adopt(store: Store) -> State:
+    """Let the state take in the last commit, if it has not yet."""
+    commit = commits.latest(store.labels)
+    if commit is None:
+        return state.load(store.labels)
+    if commit.sequence <= state.load(store.labels).sequence:
+        return state.load(store.labels)
+    trained = commits.consumed(store.labels, commit.run)
+    return state.update(store.labels, lambda before: commits.adopted(before, commit, trained))
+
+
+def start_job(store: Store, job_id: str, owner: str, now: float) -> Job | None:
+    """Lease a job. None: there is nothing left to do for its message. Raises `JobBusy` while another trainer lives."""
+
+    def lease(before: State) -> State:
+        job = before.jobs.get(job_id)
+        if job is None or job.status in (DONE, FAILED):
+            return before
+        if job.status == RUNNING and job.owner != owner and job.lease_until > now:
+            raise JobBusy(f"{job_id} is with {job.owner}")
+        if job.attempts >= MAX_ATTEMPTS:
+            reason = f"it was begun {job.attempts} times and never finished: see the trainer's log"
+            return decisions.failed(before, job_id, reason, _failed_status(before, job.run), now)
+        return before.with_job(replace(job, status=RUNNING, owner=owner, lease_until=now + LEASE_SECONDS, attempts=job.attempts + 1))
+
+    job = state.update(store.labels, lease).jobs.get(job_id)
+    return job if job and job.status == RUNNING else None
+
+
+def _failed_status(current: State, run: str) -> Status | None:
+    iteration = current.iterations.get(run)
+    return failure_of(iteration.status) if iteration else None
+
+
+def renew_lease(store: Store, job_id: str, owner: str, now: float, progress: str = "") -> None:
+    """Say that the trainer lives and how far it is. Raises `LeaseLost`."""
+
+    def renew(before: State) -> State:
+        job = _mine(before, job_id, owner)
+        return before.with_job(replace(job, lease_until=now + LEASE_SECONDS, progress=progress or job.progress))
+
+    state.update(store.labels, renew)
+
+
+def _mine(current: State, job_id: str, owner: str) -> Job:
+    job = current.jobs.get(job_id)
+    if job is None or job.status != RUNNING or job.owner != owner:
+        raise LeaseLost(f"{job_id} is no longer with {owner}")
+    return job
+
+
+def hand_back(store: Store, job_id: str, owner: str) -> None:
+    """Give a running job back, unfinished, at the trainer's wish (it was told to stop). That is no failed attempt."""
+
+    def free(before: State) -> State:
+        job = _mine(before, job_id, owner)
+        return before.with_job(replace(job, status=QUEUED, owner="", lease_until=0.0, attempts=max(job.attempts - 1, 0)))
+
+    state.update(store.labels, free)
+
+
+def fail_job(store: Store, job_id: str, reason: str, now: float) -> None:
+    """Give a job up for a reason that trying again will not mend."""
+
+    def fail(before: State) -> State:
+        job = before.jobs.get(job_id)
+        if job is None or job.status in (DONE, FAILED):
+            return before
+        return decisions.failed(before, job_id, reason, _failed_status(before, job.run), now)
+
+    state.update(store.labels, fail)
+    journal.write(store.labels, "trainer", "job failed", now, job=job_id, reason=reason)
+
+
+def move_iteration(store: Store, run: str, status: Status, now: float) -> None:
+    """Move a training run's iteration on to a status of its turn; one that is there or beyond stays."""
+
+    def step(before: State) -> State:
+        iteration = before.iterations.get(run)
+        if iteration is None or towards(iteration.status, status) == iteration.status:
+            return before
+        return before.with_iteration(Iteration(run, towards(iteration.status, status), now))
+
+    state.update(store.labels, step)
+
+
+def superseded(store: Store, job_id: str, now: float) -> None:
+    """Another commit came first. Training is done again on top of it, from its finished parts; a prediction is decided afresh."""
+
+    def rebase(before: State) -> State:
+        job = before.jobs[job_id]
+        if job.kind == TRAIN:
+            return before.with_job(replace(job, parent=before.sequence, status=QUEUED, owner="", lease_until=0.0, sent_at=0.0))
+        return before.with_job(replace(job, status=DONE, owner="", lease_until=0.0, reason="a newer model was published first"))
+
+    adopt(store)
+    state.update(store.labels, rebase)

@@ -1,0 +1,91 @@
+"""Random changes of a training batch: size, place, mirror, light. The boxes follow.
+
+Rule: everything random comes from the generator handed in, so a batch can be drawn again.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from activelearning.settings import Training
+from trainer.detectors import Targets
+from trainer.letterbox import FILL
+
+_ZOOM = (0.7, 1.4)
+_ASPECT = 0.1
+_MIN_SHIFT = 0.1
+_GAIN = (0.75, 1.3)
+_CHANNEL_GAIN = (0.9, 1.1)
+_BRIGHTNESS = 15.0
+_MIN_VISIBLE = 0.35
+"""A box of which less is left inside the image no longer counts as an object."""
+_MIN_SIDE = 3.0
+"""Pixels; a box narrower than that no longer counts as an object."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """Per image new = `scale` · old + `shift`, each (B, 2) for x and y; -1..1 spans the image, a negative scale mirrors."""
+
+    scale: Tensor
+    shift: Tensor
+
+
+def augment(images: Tensor, targets: Targets, config: Training, generator: Generator) -> tuple[Tensor, Targets]:
+    """Change each image (B, 3, H, W), float 0..255, in its own way; returns it with its targets."""
+    moves = _draw_affine(len(images), config, generator)
+    moved = move_boxes(targets, moves, (images.shape[3], images.shape[2]))
+    return _relight(_warp(images, moves), generator), moved
+
+
+def _draw_affine(count: int, config: Training, generator: Generator) -> Affine:
+    zoom = _uniform((count, 1), math.log(_ZOOM[0]), math.log(_ZOOM[1]), generator).exp()
+    aspect = _uniform((count, 1), -_ASPECT, _ASPECT, generator).exp()
+    mirror = _mirror(count, config, generator)
+    reach = (zoom - 1).abs().clamp(min=_MIN_SHIFT)
+    return Affine(torch.cat([zoom * aspect, zoom / aspect], 1) * mirror, _uniform((count, 2), -1, 1, generator) * reach)
+
+
+def _mirror(count: int, config: Training, generator: Generator) -> Tensor:
+    allowed = torch.tensor([config.horizontal_flip, config.vertical_flip])
+    flipped = (torch.rand(count, 2, generator=generator) < 0.5) & allowed
+    return 1 - 2 * flipped.float()
+
+
+def move_boxes(targets: Targets, moves: Affine, size: tuple[int, int]) -> Targets:
+    """The boxes after the moves, clipped to the image of `size` (w, h); what has mostly left it is no longer valid."""
+    bound = torch.tensor(size, dtype=torch.float32)
+    scale, shift = moves.scale[:, None, None], moves.shift[:, None, None]
+    corners = targets.boxes.unflatten(2, (2, 2)) / bound * 2 - 1
+    corners = ((corners * scale + shift) + 1) / 2 * bound
+    whole = torch.cat([corners.amin(2), corners.amax(2)], 2)
+    clipped = torch.cat([torch.minimum(corner.clamp(min=0), bound) for corner in whole.split(2, 2)], 2)
+    return Targets(clipped, targets.labels, targets.valid & _still_visible(whole, clipped))
+
+
+def _still_visible(whole: Tensor, clipped: Tensor) -> Tensor:
+    before, after = whole[..., 2:] - whole[..., :2], clipped[..., 2:] - clipped[..., :2]
+    return (after.prod(-1) > _MIN_VISIBLE * before.prod(-1)) & (after > _MIN_SIDE).all(-1)
+
+
+def _warp(images: Tensor, moves: Affine) -> Tensor:
+    # `affine_grid` wants the way back, from the new place to the old
+    back = torch.zeros(len(images), 2, 3)
+    back[:, 0, 0], back[:, 1, 1] = 1 / moves.scale[:, 0], 1 / moves.scale[:, 1]
+    back[:, :, 2] = -moves.shift / moves.scale
+    places = functional.affine_grid(back, list(images.shape), align_corners=False).to(images.device)
+    return functional.grid_sample(images - FILL, places, align_corners=False) + FILL
+
+
+def _relight(images: Tensor, generator: Generator) -> Tensor:
+    count = len(images)
+    gain = _uniform((count, 1, 1, 1), *_GAIN, generator) * _uniform((count, 3, 1, 1), *_CHANNEL_GAIN, generator)
+    brightness = _uniform((count, 1, 1, 1), -_BRIGHTNESS, _BRIGHTNESS, generator)
+    return (images * gain.to(images.device) + brightness.to(images.device)).clamp_(0, 255)
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
+    return torch.empty(shape).uniform_(low, high, generator=generator)

@@ -1,0 +1,94 @@
+"""What a detector found in one image: the value that travels from `decode` to evaluation and to the tables.
+
+Rule: the arrays are parallel and checked on construction; filtering is indexing, `detections[detections.confidence > 0.5]`.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """N boxes of one image.
+
+    `xyxy` (N, 4) float32 pixel corners xmin, ymin, xmax, ymax; `confidence` (N,) float32, the score of the box's own class;
+    `class_id` (N,) int64; `class_scores` (N, C) float32, every class's sigmoid score of that box.
+    """
+
+    xyxy: np.ndarray
+    confidence: np.ndarray
+    class_id: np.ndarray
+    class_scores: np.ndarray
+
+    def __post_init__(self) -> None:
+        count = len(self.confidence)
+        classes = self.class_scores.shape[-1]
+        _check("xyxy", self.xyxy, (count, 4), np.float32)
+        _check("confidence", self.confidence, (count,), np.float32)
+        _check("class_id", self.class_id, (count,), np.int64)
+        _check("class_scores", self.class_scores, (count, classes), np.float32)
+        if count and not 0 <= self.class_id.min() <= self.class_id.max() < classes:
+            raise ValueError(f"class_id must lie in 0..{classes - 1}")
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+    def __getitem__(self, index: np.ndarray | slice) -> "Detections":
+        """The detections that a mask, an array of indices or a slice picks, in its order."""
+        return Detections(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def moved(self, xyxy: np.ndarray, size: tuple[float, float]) -> "Detections":
+        """The same detections at other corners, clipped to an image of `size` (w, h); those left without area are dropped."""
+        clipped = np.clip(xyxy, 0, np.array([*size, *size])).astype(np.float32)
+        moved = Detections(clipped, self.confidence, self.class_id, self.class_scores)
+        return moved[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
+
+
+def no_detections(classes: int) -> Detections:
+    """The empty value for a detector of so many classes."""
+    none = np.zeros(0, np.float32)
+    return Detections(none.reshape(0, 4), none, none.astype(np.int64), none.reshape(0, classes))
+
+
+def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box of `first` (N, 4) with every one of `second` (M, 4): (N, M), 0 where both have no area."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    overlap = np.clip(high - low, 0, None).prod(-1)
+    union = box_area(first)[:, None] + box_area(second)[None] - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def box_area(xyxy: np.ndarray) -> np.ndarray:
+    """Width times height of each box, (N,)."""
+    return (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
+
+
+def nms(xyxy: np.ndarray, confidence: np.ndarray, class_id: np.ndarray, iou: float, limit: int | None = None) -> np.ndarray:
+    """Class-wise greedy non-maximum suppression: indices of the boxes to keep, most confident first.
+
+    A box goes when one of its own class that is kept overlaps it by more than `iou`. Equal confidences keep their given order.
+    At most `limit` boxes are kept.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    boxes, classes = xyxy[order], class_id[order]
+    suppresses = (box_iou(boxes, boxes) > iou) & (classes[:, None] == classes[None])
+    return order[_greedy(suppresses, len(order) if limit is None else limit)]
+
+
+def _greedy(suppresses: np.ndarray, limit: int) -> list[int]:
+    kept: list[int] = []
+    alive = np.ones(len(suppresses), bool)
+    while alive.any() and len(kept) < limit:
+        best = int(alive.argmax())
+        kept.append(best)
+        alive &= ~suppresses[best]
+        # a box without area does not overlap even itself
+        alive[best] = False
+    return kept
+
+
+def _check(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name} must be {np.dtype(dtype)} of shape {shape}, not {array.dtype} of shape {array.shape}")

@@ -1,0 +1,134 @@
+"""A trained model as ONNX, and the proof that it finds the same as the model it came from.
+
+Rule: nothing is published that was not compared. Detections are compared as sets after `decode`, at several batch sizes: raw
+tensors may differ in order where scores tie, and a graph fixed at the example's batch size exports without any error.
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from activelearning.errors import ActiveLearningError
+from activelearning.settings import Prediction
+from trainer import detections
+from trainer.detections import Detections
+from trainer.detectors import family
+from trainer.predictor import INPUT, open_session
+
+_BATCH_SIZES = (1, 2, 5)
+_EXAMPLE_BATCH = 3
+_SCORE_TOLERANCE = 1e-3
+_SAME_BOX_IOU = 0.99
+_MISSING_TOLERANCE = 0.01
+"""Share of detections that may lack a partner: scores at the threshold, or that tie, may fall on either side."""
+
+
+class ParityError(ActiveLearningError):
+    """The exported model does not find what the trained one finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far the exported model is from the trained one.
+
+    `detections` that either found, both counted; `missing` of them without a partner in the other; the largest difference of
+    score and of a corner (pixels of the input) among the partners.
+    """
+
+    detections: int
+    missing: int
+    score_difference: float
+    box_difference: float
+
+
+def export(model: nn.Module, family_name: str, input_size: tuple[int, int]) -> bytes:
+    """The model as one ONNX file: input `images` (B, 3, H, W) float32 RGB 0..255, any B; the family's outputs by name."""
+    evaluated = copy.deepcopy(model).cpu().eval()
+    images = torch.rand(_EXAMPLE_BATCH, 3, input_size[1], input_size[0]) * 255
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            evaluated,
+            (images,),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=list(family(family_name).outputs),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    return program.model_proto.SerializeToString()
+
+
+def check_parity(model: nn.Module, onnx: bytes, family_name: str, images: Sequence[np.ndarray], settings: Prediction) -> Parity:
+    """Compare both on letterboxed real images (H, W, 3) uint8, in batches of 1, 2 and 5; fewer images are repeated.
+
+    Raises `ParityError` with the figures when they differ by more than rounding can explain.
+    """
+    session = open_session(onnx)
+    evaluated = copy.deepcopy(model).cpu().eval()
+    pairs = []
+    for size in _BATCH_SIZES:
+        batch = np.stack([images[index % len(images)] for index in range(size)]).transpose(0, 3, 1, 2).astype(np.float32)
+        input_size = (batch.shape[3], batch.shape[2])
+        trained = family(family_name).decode(_run_torch(evaluated, batch), input_size, settings)
+        exported = family(family_name).decode(session.run(None, {INPUT: batch}), input_size, settings)
+        pairs += zip(trained, exported, strict=True)
+    return _judged(_parity(pairs))
+
+
+def _run_torch(model: nn.Module, batch: np.ndarray) -> list[np.ndarray]:
+    with torch.inference_mode():
+        return [output.numpy() for output in model(torch.from_numpy(batch))]
+
+
+def _parity(pairs: Sequence[tuple[Detections, Detections]]) -> Parity:
+    partners = [_partners(first, second) for first, second in pairs]
+    matched = sum(len(scores) for scores, _ in partners)
+    total = sum(len(first) + len(second) for first, second in pairs)
+    return Parity(
+        total,
+        total - 2 * matched,
+        max((float(scores.max()) for scores, _ in partners if len(scores)), default=0.0),
+        max((float(corners.max()) for _, corners in partners if len(corners)), default=0.0),
+    )
+
+
+def _partners(first: Detections, second: Detections) -> tuple[np.ndarray, np.ndarray]:
+    """Differences of score (M,) and corners (M, 4) of the M detections that both have, each with its best partner."""
+    overlap = detections.box_iou(first.xyxy, second.xyxy)
+    scores = np.abs(first.confidence[:, None] - second.confidence[None])
+    same = (overlap > _SAME_BOX_IOU) & (first.class_id[:, None] == second.class_id[None]) & (scores < _SCORE_TOLERANCE)
+    rows = np.flatnonzero(same.any(1))
+    columns = np.where(same, overlap, -1)[rows].argmax(1) if len(rows) else rows
+    columns, chosen = np.unique(columns, return_index=True)
+    rows = rows[chosen]
+    return scores[rows, columns], np.abs(first.xyxy[rows] - second.xyxy[columns])
+
+
+def _judged(parity: Parity) -> Parity:
+    if parity.missing > _MISSING_TOLERANCE * parity.detections:
+        raise ParityError(
+            f"the exported model differs from the trained one: {parity.missing} of {parity.detections} detections have no partner "
+            f"(largest differences of the others: score {parity.score_difference:.2g}, corner {parity.box_difference:.2g} pixels)"
+        )
+    return parity
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    # the exporter warns of its own internals, which nobody who trains a detector can mend
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(torch|onnxscript|onnx_ir|onnx|copyreg)(\.|$)")
+            yield
+    finally:
+        logger.setLevel(level)
