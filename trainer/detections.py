@@ -53,10 +53,10 @@ def no_detections(classes: int) -> Detections:
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Intersection over union of every box of `first` (N, 4) with every one of `second` (M, 4): (N, M), 0 where both have no area."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    overlap = np.clip(high - low, 0, None).prod(-1)
-    union = box_area(first)[:, None] + box_area(second)[None] - overlap
+    width = np.minimum.outer(first[:, 2], second[:, 2]) - np.maximum.outer(first[:, 0], second[:, 0])
+    height = np.minimum.outer(first[:, 3], second[:, 3]) - np.maximum.outer(first[:, 1], second[:, 1])
+    overlap = np.maximum(width, 0) * np.maximum(height, 0)
+    union = box_area(first)[:, None] + box_area(second) - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
@@ -73,19 +73,17 @@ def nms(xyxy: np.ndarray, confidence: np.ndarray, class_id: np.ndarray, iou: flo
     """
     order = np.argsort(-confidence, kind="stable")
     boxes, classes = xyxy[order], class_id[order]
-    suppresses = (box_iou(boxes, boxes) > iou) & (classes[:, None] == classes[None])
+    suppresses = (box_iou(boxes, boxes) > iou) & np.equal.outer(classes, classes)
     return order[_greedy(suppresses, len(order) if limit is None else limit)]
 
 
 def _greedy(suppresses: np.ndarray, limit: int) -> list[int]:
     kept: list[int] = []
     alive = np.ones(len(suppresses), bool)
-    while alive.any() and len(kept) < limit:
-        best = int(alive.argmax())
-        kept.append(best)
-        alive &= ~suppresses[best]
-        # a box without area does not overlap even itself
-        alive[best] = False
+    for best in range(len(suppresses)):
+        if alive[best] and len(kept) < limit:
+            kept.append(best)
+            alive &= ~suppresses[best]
     return kept
 
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from activelearning.errors import UserError
+from PIL import Image
 
 FILL = 114
 """Grey level of the padding (YOLOv5's)."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-
 from activelearning.errors import BlobMissing, UserError
 from activelearning.settings import Prediction
+
 from trainer.detections import Detections
 from trainer.detectors import family
 from trainer.letterbox import DetectorImage, read_image
@@ -54,3 +54,57 @@ def open_session(onnx: bytes | Path, threads: int = 0) -> onnxruntime.InferenceS
     available = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     return onnxruntime.InferenceSession(onnx if isinstance(onnx, bytes) else str(onnx), options, providers=providers)
+
+
+class Predictor:
+    """An exported model, ready to predict.
+
+    Each thread takes one image all the way - read, decode, infer, suppress - on one core, which is faster than several cores
+    at one image. `threads` 0: as many as there are cores.
+    """
+
+    def __init__(self, onnx: bytes | Path, family_name: str, settings: Prediction, *, threads: int = 0) -> None:
+        self.threads = threads or _cores()
+        self.settings = settings
+        self._family = family(family_name)
+        self._session = open_session(onnx, threads=1)
+        _, _, height, width = self._session.get_inputs()[0].shape
+        self.input_size: tuple[int, int] = (width, height)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that onnxruntime uses, the preferred one first."""
+        return tuple(self._session.get_providers())
+
+    def predict(self, images: Iterable[tuple[str, Source]]) -> Iterator[Predicted | Failed]:
+        """Predict named images, lazily and in their order; a few are read ahead while the caller is busy."""
+        running: deque[Future[Predicted | Failed]] = deque()
+        with ThreadPoolExecutor(self.threads) as pool:
+            try:
+                for name, source in images:
+                    running.append(pool.submit(self._predict_file, name, source))
+                    if len(running) > _AHEAD_PER_THREAD * self.threads:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                # a caller who stops early does not wait for what was read ahead
+                for future in running:
+                    future.cancel()
+
+    def detect(self, image: DetectorImage) -> Detections:
+        """The detections of one letterboxed image, most confident first, in pixels of the original."""
+        batch = image.pixels.transpose(2, 0, 1)[None].astype(np.float32)
+        found = self._family.decode(self._session.run(None, {INPUT: batch}), self.input_size, self.settings)[0]
+        return found.moved(image.letterbox.to_image(found.xyxy), image.size)
+
+    def _predict_file(self, name: str, source: Source) -> Predicted | Failed:
+        try:
+            image = read_image(source() if callable(source) else source, self.input_size)
+        except (UserError, BlobMissing) as error:
+            return Failed(name, str(error))
+        return Predicted(name, self.detect(image), image.size)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from activelearning.errors import UserError
 from activelearning.settings import Training
+from torch import Tensor, nn
+
 from trainer.augment import augment
 from trainer.detectors import Targets, pad_targets
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pickle import UnpicklingError
 
 import torch
-from torch import Tensor, nn
-
 from activelearning.errors import UserError
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True, eq=False)

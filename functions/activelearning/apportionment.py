@@ -3,14 +3,15 @@
 Rule: exact. Shares are whole numbers, for sums of floats miss the turn at which a quota is met exactly.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
 
 
 def in_millionths(shares: Mapping[str, float]) -> dict[str, int]:
-    """Shares as whole numbers, in the order of their names; none that is above 0 becomes 0."""
-    return {name: max(round(share * 1_000_000), int(share > 0)) for name, share in sorted(shares.items())}
+    """The shares above 0 as whole numbers above 0, in the order of their names."""
+    return {name: max(round(share * 1_000_000), 1) for name, share in sorted(shares.items()) if share > 0}
 
 
 def seats(weights: Sequence[int]) -> Iterator[int]:
@@ -33,16 +34,27 @@ def seats(weights: Sequence[int]) -> Iterator[int]:
         yield index
 
 
-def in_turn(shares: Sequence[int], queues: Sequence[Iterator[int]]) -> Iterator[int]:
-    """Draw from the queues by their shares until all are dry.
+def in_turn(shares: Mapping[str, int], queues: Mapping[str, Iterator[int]]) -> Iterator[int]:
+    """Draw from the queues by their shares, all above 0, until every queue that has one is dry.
 
     When one runs dry, its share is spread over the others in proportion to theirs, and their turns are counted anew from there.
     """
-    alive = list(zip(shares, queues, strict=True))
+    alive = list(shares)
     while alive:
-        for turn in seats([share for share, _ in alive]):
-            drawn = next(alive[turn][1], None)
+        for turn in seats([shares[name] for name in alive]):
+            drawn = next(queues[alive[turn]], None)
             if drawn is None:
                 del alive[turn]
                 break
+            yield drawn
+
+
+def alternately(queues: Iterable[Iterator[int]]) -> Iterator[int]:
+    """Draw one from each queue, again and again, until all are dry: `in_turn` for equal shares, however many queues there are."""
+    ring = deque(queues)
+    while ring:
+        queue = ring.popleft()
+        drawn = next(queue, None)
+        if drawn is not None:
+            ring.append(queue)
             yield drawn

@@ -126,7 +126,7 @@ def _free(blobs: Blobs, current: State, wanted: Wanted, count: int) -> list[Grou
         return []
     skip = set(_elsewhere(current))
     found: list[Group] = []
-    for group in _walk(blobs, current.totag, taken(current)):
+    for group in walk(blobs, current.totag, taken(current)):
         if group.labels.image not in skip and wanted.accepts(group.labels):
             found.append(group)
             skip.add(group.labels.image)  # a foreign totag may list an image in two places
@@ -135,7 +135,7 @@ def _free(blobs: Blobs, current: State, wanted: Wanted, count: int) -> list[Grou
     return found
 
 
-def _walk(blobs: Blobs, totag: str, holes: Sequence[Range]) -> Iterator[Group]:
+def walk(blobs: Blobs, totag: str, holes: Sequence[Range] = ()) -> Iterator[Group]:
     """Every group of a totag from its head, but for those in the holes, which are never read."""
     decode = _decoder(blobs, totag)
     position = len(_header(blobs, totag))

@@ -38,9 +38,9 @@ def run_name(flow: str, iteration: int) -> str:
     return f"{flow}/{iteration}"
 
 
-def totag(run: str, version: int = 1) -> str:
-    """The ordered pool. Version 2, 3, … are prediction-only rewrites of the same iteration."""
-    return f"totag/{run}.csv" if version == 1 else f"totag/{run}-{version}.csv"
+def totag(run: str, job: str = "") -> str:
+    """The ordered pool. A prediction-only job rewrites it under a name of its own, with the same iteration's model."""
+    return f"totag/{run}-{job[-8:]}.csv" if job else f"totag/{run}.csv"
 
 
 def tagged(run: str) -> str:
@@ -58,9 +58,19 @@ def model(run: str, file: str) -> str:
     return f"models/{run}/{file}"
 
 
+def prediction_pool(job: str) -> str:
+    """The images a job predicts, pinned when it begins, so that a resumed job cuts the same shards."""
+    return f"predictions/{job}/pool.txt"
+
+
 def prediction_shard(job: str, shard: int) -> str:
     """A finished part of a prediction."""
     return f"predictions/{job}/{shard:06d}.csv"
+
+
+def unreadable(job: str, shard: int) -> str:
+    """The images of a shard that could not be read, with the reason; only there if there are any."""
+    return f"predictions/{job}/{shard:06d}-unreadable.json"
 
 
 def batch_totag(batch: str) -> str:

@@ -162,18 +162,20 @@ def _by_quota(pool: Pool, ranked: Sequence[int], selection: Selection) -> Iterat
     An image of several classes fills the place it is drawn for, and has then left every other queue.
     """
     taken, quotas = bytearray(len(pool.images)), selection.folder_quotas
-    shares = {name: share for name, share in apportionment.in_millionths(selection.class_balance).items() if share}
+    shares = apportionment.in_millionths(selection.class_balance)
     members = _by_class(pool, ranked) if shares else {}
-    queues = [_by_folder(pool, members.get(name, ()), quotas, taken) for name in shares]
-    yield from apportionment.in_turn(list(shares.values()), queues)
+    queues = {name: _by_folder(pool, members.get(name, ()), quotas, taken) for name in shares}
+    yield from apportionment.in_turn(shares, queues)
     yield from _by_folder(pool, [index for index in ranked if not taken[index]], quotas, taken)
 
 
 def _by_folder(pool: Pool, ranked: Sequence[int], quotas: Mapping[str, float], taken: bytearray) -> Iterator[int]:
-    """Images by folder quotas; images in folders that have no share come last."""
-    members = _by_top_folder(pool, ranked) if quotas else {}
-    shares = _folder_shares(quotas, members)
-    yield from apportionment.in_turn(list(shares.values()), [_queue(members[name], taken) for name in shares])
+    """Images by folder quotas, the folders not named one after the other in the turns of `*`; those without a share come last."""
+    shares = apportionment.in_millionths(quotas)
+    members = _by_top_folder(pool, ranked) if shares else {}
+    queues = {name: _queue(members.get(name, ()), taken) for name in shares}
+    others = [_queue(members[name], taken) for name in sorted(members) if name not in quotas]
+    yield from apportionment.in_turn(shares, queues | {OTHER_FOLDERS: apportionment.alternately(others)})
     yield from _queue(ranked, taken)
 
 
@@ -198,12 +200,3 @@ def _by_top_folder(pool: Pool, ranked: Sequence[int]) -> Mapping[str, "array[int
     for index in ranked:
         members[top_folder(pool.images[index])].append(index)
     return members
-
-
-def _folder_shares(quotas: Mapping[str, float], folders: Iterable[str]) -> dict[str, int]:
-    """The share of every folder there is, where it has one; those not named have equal parts of what `*` has."""
-    named = apportionment.in_millionths(quotas)
-    others = sum(name not in named for name in folders)
-    rest = named.pop(OTHER_FOLDERS, 0)
-    shares = {name: named[name] * max(others, 1) if name in named else rest for name in sorted(folders)}
-    return {name: share for name, share in shares.items() if share}

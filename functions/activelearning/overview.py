@@ -99,7 +99,7 @@ def ap50_trend(store: Store) -> list[tuple[str, float]]:
         rows = csv.DictReader(io.StringIO(store.labels.read(layout.PERFORMANCE).content.decode()))
     except BlobMissing:
         return []
-    wanted = (row for row in rows if row["class"] == "all" and row["metric"] == "AP50" and row["value"])
+    wanted = (row for row in rows if row["class"] == "all" and row["metric"] == "ap50" and row["value"])
     return [(layout.run_name(row["flow"], int(row["iteration"])), float(row["value"])) for row in wanted]
 
 

@@ -7,7 +7,7 @@ file. Everything follows from the dataclasses of `settings`: no key is named her
 import difflib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -15,6 +15,7 @@ from activelearning.errors import SettingsError
 from activelearning.settings import Settings
 
 _HEAD = "# What to do. A line '#key = value' shows a default: take the '#' away and change the value.\n\n"
+_SECTIONS = frozenset(name for name, kind in get_type_hints(Settings).items() if is_dataclass(kind))
 _KINDS = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
 
 
@@ -26,6 +27,29 @@ def parse_project(text: str, where: str = "project.toml") -> Settings:
         raise SettingsError(f"{where}: {error}; each line must read key = value, texts in quotes") from None
     except SettingsError as error:
         raise SettingsError(f"{where}: {error}") from None
+
+
+def override(settings: Settings, assignments: Sequence[str], where: str) -> Settings:
+    """Settings with some keys changed, each given as it would stand in project.toml: `training.iterations = 700`."""
+    try:
+        changes = tomllib.loads("\n".join(assignments))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{where}: {error}; each setting must read key = value, texts in quotes") from None
+    try:
+        return _decode_table(Settings, _merged(_plain(settings), changes), "")  # type: ignore[no-any-return]
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {key: _merged(table[key], value) for key, value in changes.items() if key in _SECTIONS and isinstance(value, dict)}
+    return {**table, **changes, **nested}
 
 
 def render_project(settings: Settings) -> str:

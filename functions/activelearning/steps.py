@@ -200,12 +200,12 @@ def _mine(current: State, job_id: str, owner: str) -> Job:
     return job
 
 
-def hand_back(store: Store, job_id: str, owner: str) -> None:
-    """Give a running job back, unfinished, at the trainer's wish (it was told to stop). That is no failed attempt."""
+def hand_back(store: Store, job_id: str, owner: str, failed: bool = False) -> None:
+    """Give a running job back, unfinished. A trainer that was told to stop has not failed, so that attempt does not count."""
 
     def free(before: State) -> State:
         job = _mine(before, job_id, owner)
-        return before.with_job(replace(job, status=QUEUED, owner="", lease_until=0.0, attempts=max(job.attempts - 1, 0)))
+        return before.with_job(replace(job, status=QUEUED, owner="", lease_until=0.0, attempts=job.attempts - (not failed)))
 
     state.update(store.labels, free)
 

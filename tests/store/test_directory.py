@@ -33,6 +33,19 @@ def files(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
+def note_listings(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
+    """Return a list that grows by each folder that is listed from now on."""
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def note(path: Path) -> object:
+        listed.append(path.relative_to(root).as_posix())
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", note)
+    return listed
+
+
 def test_opening_and_reading_write_nothing(root: Path, store: Store) -> None:
     assert names(store) == []
     assert not store.labels.exists("a")
@@ -120,9 +133,7 @@ def test_links_in_a_circle_end(root: Path, store: Store) -> None:
 def test_a_prefix_opens_no_other_folder(root: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         store.images.create(f"trip {number}/a/1.jpg", b"1")
-    opened: list[str] = []
-    scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: opened.append(Path(path).relative_to(root).as_posix()) or scandir(path))
+    opened = note_listings(monkeypatch, root)
     assert [info.name for info in store.images.list("trip 3/a/")] == ["trip 3/a/1.jpg"]
     assert opened == ["images/trip 3/a"]
     opened.clear()
@@ -172,6 +183,19 @@ def test_content_is_flushed_before_its_name_and_the_name_before_the_answer(
     assert steps == ["flush .store", "link", "flush labels"]
 
 
+def test_a_drive_that_cannot_flush_folders_will_do(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def refuse(handle: int) -> None:
+        if Path(f"/dev/fd/{handle}").is_dir():
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    store.labels.create("a", b"1")
+    assert store.labels.read("a").content == b"1"
+
+
 class Full(io.BytesIO):
     """Stands for a disk that is full after the first megabyte."""
 
@@ -210,15 +234,13 @@ def test_foreign_files_in_a_queue_are_no_messages(root: Path, store: Store) -> N
     assert store.queues.count("work") == len(store.queues.peek("work")) == len(store.queues.receive("work", 30, 9)) == 1
 
 
-def test_draining_a_long_queue_lists_it_only_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draining_a_long_queue_lists_it_only_twice(root: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(50):
         store.queues.send("work", str(number))
-    listings: list[object] = []
-    scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: listings.append(path) or scandir(path))
+    listings = note_listings(monkeypatch, root)
     while messages := store.queues.receive("work", 30):
         store.queues.delete("work", messages[0])
-    assert len(listings) == 2
+    assert listings == ["queues/work", "queues/work"]
 
 
 def test_a_folder_on_another_disk_is_one_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

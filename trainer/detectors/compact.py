@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from activelearning.settings import Prediction
 from torch import Tensor, nn
 from torch.nn import functional
 
-from activelearning.settings import Prediction
 from trainer import detections
 from trainer.detections import Detections
 from trainer.detectors import Targets, compact_loss
@@ -175,15 +175,19 @@ def decode(outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings:
     """
     centres, _ = grid(*input_size)
     logits, distances = outputs[0], outputs[1]
-    return [_decode_one(one, sides, centres, input_size, settings) for one, sides in zip(logits, distances, strict=True)]
+    boxes = np.concatenate([centres - distances[..., :2], centres + distances[..., 2:]], -1)
+    boxes = np.clip(boxes, 0, np.array([*input_size, *input_size], np.float32))
+    return [_suppress(*image, settings) for image in zip(_sigmoid(logits), boxes, strict=True)]
 
 
-def _decode_one(logits: np.ndarray, sides: np.ndarray, centres: np.ndarray, input_size: tuple[int, int], settings: Prediction) -> Detections:
-    scores = 1 / (1 + np.exp(-logits))
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    # by way of tanh it cannot overflow
+    return 0.5 + 0.5 * np.tanh(0.5 * logits)
+
+
+def _suppress(scores: np.ndarray, boxes: np.ndarray, settings: Prediction) -> Detections:
     point, label = _candidates(scores, settings.min_confidence)
-    corners = np.concatenate([centres[point] - sides[point, :2], centres[point] + sides[point, 2:]], 1)
-    corners = np.clip(corners, 0, np.array([*input_size, *input_size], np.float32))
-    found = Detections(corners, scores[point, label], label, scores[point])
+    found = Detections(boxes[point], scores[point, label], label, scores[point])
     return found[detections.nms(found.xyxy, found.confidence, found.class_id, settings.nms_iou, settings.max_detections)]
 
 

@@ -27,7 +27,7 @@ def write(images: Sequence[ImageLabels], path: Path, *, classes: Sequence[str] =
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     root.append(_meta(names, len(images)))
-    root.extend(_image(number, shapes.measured(image)) for number, image in enumerate(images))
+    root.extend([_image(number, shapes.measured(image)) for number, image in enumerate(images)])
     output.create_xml(path, root)
 
 
@@ -62,7 +62,7 @@ def _image(number: int, image: ImageLabels) -> Element:
     element = Element("image", id=str(number), name=image.image, width=str(image.width), height=str(image.height))
     if image.review is Review.REVIEWED:
         SubElement(element, "tag", label=REVIEWED_TAG, source="manual")
-    element.extend(_shape(image, box) for box in image.boxes)
+    element.extend([_shape(image, box) for box in image.boxes])
     return element
 
 
@@ -70,7 +70,7 @@ def _shape(image: ImageLabels, box: Box) -> Element:
     tag, geometry = _geometry(image, box)
     manual = "manual" if box.confidence is None else "semi-auto"
     source = manual if box.source == HUMAN else "auto"
-    shape = Element(tag, label=box.label, source=source, occluded="0", **geometry, z_order="0")
+    shape = Element(tag, {"label": box.label, "source": source, "occluded": "0", **geometry, "z_order": "0"})
     if box.confidence is not None:
         SubElement(shape, "attribute", name="score").text = str(box.confidence)
     SubElement(shape, "attribute", name="source").text = box.source

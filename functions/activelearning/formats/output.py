@@ -1,6 +1,7 @@
 """What all writers share: new files only, and the order of classes."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,15 +13,25 @@ from activelearning.labels import ImageLabels
 
 
 def create(path: Path, text: str) -> None:
-    """Write a new UTF-8 file, making its folders; `FormatError` if it is there already."""
+    """Write a new UTF-8 file, whole or not at all, making its folders.
+
+    `FormatError` if it is there already with another content; the same again is no error, so that a broken-off command can be repeated.
+    """
+    content = text.encode()
     try:
+        if path.exists():
+            return _check_same(path, content)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except FileExistsError:
-        raise FormatError(f"{path}: is there already; choose another place") from None
+        part = path.with_name(f".{os.getpid()}.part")
+        part.write_bytes(content)
+        part.replace(path)
     except OSError as error:
         raise FormatError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _check_same(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        raise FormatError(f"{path}: is there already; choose another place")
 
 
 def create_json(path: Path, value: object) -> None:

@@ -19,9 +19,7 @@ _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories: control characters, halves of surrogate pairs, line and paragraph separators."""
 
 
-def attempt(
-    where: str, make: Callable[Args, Value], *args: Args.args, **kwargs: Args.kwargs
-) -> Generator[Problem, None, Value | None]:
+def attempt(where: str, make: Callable[Args, Value], *args: Args.args, **kwargs: Args.kwargs) -> Generator[Problem, None, Value | None]:
     """`value = yield from attempt(where, make, …)`: what `make` returns, or None after yielding the `Problem` it raised."""
     return (yield from _told(where, "it was left out; correct it in the file", make, *args, **kwargs))
 
@@ -39,7 +37,7 @@ def _told(
     try:
         return make(*args, **kwargs)
     except UserError as error:
-        yield Problem(where, f"{error}; {consequence}")
+        yield Problem(where, f"{str(error).removeprefix(f'{where}: ')}; {consequence}")
         return None
 
 
@@ -50,25 +48,31 @@ def split(found: Iterable[Box | Problem]) -> tuple[tuple[Box, ...], tuple[Proble
 
 
 def collect(found: Iterable[ImageLabels | Problem], where: str) -> Reading:
-    """All of a file as one value, each image once.
+    """All of a file as one value, each image once, in the order of first appearance.
 
-    Where a file lists an image twice, a reviewed entry wins over an unopened one, else the first; entries that differ are a problem.
+    Where a file lists an image more than once, a reviewed entry wins over unopened ones. Entries that contradict each other are a
+    problem and the image is left out: taking one of them could make a false negative.
     """
-    images: dict[str, ImageLabels] = {}
+    listed: dict[str, list[ImageLabels]] = {}
     problems: list[Problem] = []
     for one in found:
         if isinstance(one, Problem):
             problems.append(one)
-            continue
-        first = images.setdefault(one.image, one)
-        images[one.image] = _better(first, one)
-        if first != one:
-            problems.append(Problem(f"{where}, image '{one.image}'", "is listed more than once; one entry was kept, check the other"))
-    return Reading(tuple(images.values()), tuple(problems))
+        else:
+            listed.setdefault(one.image, []).append(one)
+    images = [agreed for entries in listed.values() if (agreed := _agreed(entries))]
+    problems += [_contradiction(where, name) for name, entries in listed.items() if not _agreed(entries)]
+    return Reading(tuple(images), tuple(problems))
 
 
-def _better(first: ImageLabels, second: ImageLabels) -> ImageLabels:
-    return second if (first.review, second.review) == (Review.UNOPENED, Review.REVIEWED) else first
+def _agreed(listed: list[ImageLabels]) -> ImageLabels | None:
+    decisive = [one for one in listed if one.review is Review.REVIEWED] or listed
+    return decisive[0] if all(one == decisive[0] for one in decisive) else None
+
+
+def _contradiction(where: str, name: str) -> Problem:
+    what = "is listed more than once with different labels; it was left out, export tasks with equal image names one by one"
+    return Problem(f"{where}, image '{name}'", what)
 
 
 def record(value: object) -> Mapping[str, object]:

@@ -30,15 +30,12 @@ _UNENCODED = ";,/:@&=+$-_.!~*'()"
 def name_of(asset: Keys, root: str = "") -> str:
     """An asset's name, decoded, relative to `root` if it lies below it; else its whole path or URL path."""
     path = places.image_name(asset.get("path"))
-    if path.lower().startswith(("http://", "https://")):
-        # a blob's URL goes on with the SAS, which is no part of the name
-        decoded = unquote(_url_path(path))
-    else:
-        decoded = unquote(path.removeprefix("file:"))
+    decoded = unquote(_url_path(path) if path.lower().startswith(("http://", "https://")) else path.removeprefix("file:"))
     return places.image_name(decoded.removeprefix(root.replace("\\", "/").rstrip("/") + "/") if root else decoded)
 
 
 def _url_path(url: str) -> str:
+    """What comes before the SAS, which is no part of the name."""
     try:
         return urlsplit(url).path.lstrip("/")
     except ValueError:

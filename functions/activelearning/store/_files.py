@@ -33,7 +33,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BARRED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _UNNAMEABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 _BLOCKED = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
-_UNLINKABLE = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_UNLINKABLE = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+_UNFLUSHABLE = {errno.EINVAL, errno.EBADF, errno.ENOTSUP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +144,15 @@ def _place_once_locked(source: Path, target: Path, lock: contextlib.AbstractCont
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries. Windows cannot, and journals them itself."""
+    """Flush a folder's entries, where the system can: Windows and some network drives cannot, and see to it themselves."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNFLUSHABLE:
+            raise
     finally:
         os.close(handle)
 

@@ -5,6 +5,7 @@ so nobody locks, and a consumer killed anywhere leaves a message that turns up a
 """
 
 import contextlib
+import heapq
 import itertools
 import os
 import re
@@ -22,6 +23,8 @@ from activelearning.store.port import Message
 
 _NAME = re.compile(r"(\d{20})~(\d+)~(\d+)~(\w+)")
 _NANOSECONDS = 1_000_000_000
+_AHEAD = 10_000
+"""So many names of a listing are kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class DirectoryQueues:
 
     def _visible(self, queue: str) -> list[str]:
         bound = f"{self._after(0) + 1:020d}"
-        return sorted(name for name in self._names(queue) if name < bound)
+        return heapq.nsmallest(_AHEAD, (name for name in self._names(queue) if name < bound))
 
     def _take(self, queue: str, seen: str, visibility: float) -> Message | None:
         before = _parse(seen)

@@ -1,0 +1,162 @@
+"""A simulated annotator: corrects a batch's drafts from ground truth, in the tool's own files, and counts the work.
+
+Rule: it edits the raw JSON or XML as the tool would, without our readers and writers, so what it hands in tests them. A draft that
+overlaps an object of its class by IoU ≥ 0.8 is kept as it is, by ≥ 0.5 moved onto it, every other one deleted; objects without a
+draft are drawn.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from activelearning.cost import CostModel
+from activelearning.diff import Totals
+from activelearning.labels import Box, iou
+
+KEEP_IOU = 0.8
+NUDGE_IOU = 0.5
+
+Truth = Mapping[str, Sequence[Box]]
+"""The objects of each image by blob name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the annotator did to so many images, and the time it would take a person."""
+
+    images: int
+    totals: Totals
+
+    def seconds(self, costs: CostModel) -> float:
+        """Annotator-seconds by the cost model."""
+        return costs.review_seconds(self.images, self.totals)
+
+    @property
+    def boxes(self) -> int:
+        """Boxes in the images when the annotator is done."""
+        return self.totals.kept + self.totals.moved + self.totals.added
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """One image: indices of the drafts that stay, drafts with the box they are moved onto, and boxes drawn anew."""
+
+    kept: tuple[int, ...]
+    moved: tuple[tuple[int, Box], ...]
+    drawn: tuple[Box, ...]
+    deleted: int
+
+    @property
+    def totals(self) -> Totals:
+        """The actions, counted."""
+        empty = not (self.kept or self.moved or self.drawn)
+        return Totals(len(self.kept), len(self.moved), 0, len(self.drawn), self.deleted, int(empty), 0)
+
+
+def correct(drafts: Sequence[Box], truth: Sequence[Box]) -> Corrected:
+    """Decide what to do with each draft; one draft answers for one object, the best overlap first."""
+    overlaps = ((iou(draft, box), d, t) for d, draft in enumerate(drafts) for t, box in enumerate(truth) if draft.label == box.label)
+    pairs = sorted((o for o in overlaps if o[0] >= NUDGE_IOU), key=lambda o: (-o[0], o[1], o[2]))
+    answered: dict[int, int] = {}
+    kept: list[int] = []
+    moved: list[tuple[int, Box]] = []
+    for overlap, d, t in pairs:
+        if d in answered.values() or t in answered:
+            continue
+        answered[t] = d
+        if overlap >= KEEP_IOU:
+            kept.append(d)
+        else:
+            moved.append((d, truth[t]))
+    drawn = tuple(box for t, box in enumerate(truth) if t not in answered)
+    return Corrected(tuple(sorted(kept)), tuple(moved), drawn, len(drafts) - len(answered))
+
+
+def review(folder: Path, truth: Truth) -> tuple[Work, Path | None]:
+    """Review the batch in a folder with its tool; returns the work and the file to hand in, None for the tool's own."""
+    manifest = json.loads((folder / "batch.json").read_text("utf-8"))
+    files = {image["file"]: image["image"] for image in manifest["images"] if not image["problem"]}
+    reviewed = {"vott": _review_vott, "cvat": _review_cvat}[manifest["tool"]]
+    return reviewed(folder, {file: truth.get(image, ()) for file, image in files.items()})
+
+
+def _review_vott(folder: Path, truth: Truth) -> tuple[Work, Path | None]:
+    path = folder / "images.json"
+    project = json.loads(path.read_text("utf-8"))
+    sizes = {image["file"]: (image["width"], image["height"]) for image in json.loads((folder / "batch.json").read_text("utf-8"))["images"]}
+    totals = Totals()
+    for file, objects in truth.items():
+        regions = project["frames"].get(file, [])
+        done = correct([_region_box(region) for region in regions], objects)
+        moved = {index: box for index, box in done.moved}
+        stay = [regions[i] for i in done.kept] + [_moved_region(regions[i], box) for i, box in moved.items()]
+        project["frames"][file] = stay + [_new_region(box, number, sizes[file]) for number, box in enumerate(done.drawn, len(stay) + 1)]
+        totals += done.totals
+    project["visitedFrames"] = sorted(truth)
+    path.write_text(json.dumps(project), "utf-8")
+    return Work(len(truth), totals), None
+
+
+def _region_box(region: Mapping[str, object]) -> Box:
+    x1, y1, x2, y2, width, height = (float(str(region[key])) for key in ("x1", "y1", "x2", "y2", "width", "height"))
+    tags = region["tags"]
+    assert isinstance(tags, list)
+    return Box(str(tags[0]), x1 / width, y1 / height, x2 / width, y2 / height)
+
+
+def _moved_region(region: Mapping[str, object], box: Box) -> dict[str, object]:
+    return {**region, **_corners(box, (float(str(region["width"])), float(str(region["height"]))))}
+
+
+def _new_region(box: Box, number: int, size: tuple[int, int]) -> dict[str, object]:
+    frame = {"width": size[0], "height": size[1], "UID": f"{number:08x}", "id": number, "name": number, "type": "rect"}
+    return {**_corners(box, size), **frame, "tags": [box.label]}
+
+
+def _corners(box: Box, size: tuple[float, float]) -> dict[str, object]:
+    x1, y1, x2, y2 = box.xmin * size[0], box.ymin * size[1], box.xmax * size[0], box.ymax * size[1]
+    points = [{"x": x, "y": y} for x, y in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))]
+    return {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2}, "points": points}
+
+
+def _review_cvat(folder: Path, truth: Truth) -> tuple[Work, Path | None]:
+    tree = ElementTree.parse(folder / "annotations.xml")
+    totals = Totals()
+    for image in tree.iter("image"):
+        objects = truth.get(image.attrib["name"].rpartition("/")[2], ())
+        totals += _review_cvat_image(image, objects)
+    export = folder / "task.zip"
+    with zipfile.ZipFile(export, "w") as archive:
+        archive.writestr("annotations.xml", ElementTree.tostring(tree.getroot(), "unicode"))
+    return Work(len(truth), totals), export
+
+
+def _review_cvat_image(image: ElementTree.Element, objects: Sequence[Box]) -> Totals:
+    width, height = float(image.attrib["width"]), float(image.attrib["height"])
+    elements = image.findall("box")
+    drafts = [_element_box(element, width, height) for element in elements]
+    done = correct(drafts, objects)
+    moved = dict(done.moved)
+    for index, element in enumerate(elements):
+        if index in moved:
+            element.attrib.update(_cvat_corners(moved[index], width, height), source="semi-auto")
+        elif index not in done.kept:
+            image.remove(element)
+    for box in done.drawn:
+        attributes = {"label": box.label, "source": "manual", "occluded": "0", "z_order": "0", **_cvat_corners(box, width, height)}
+        ElementTree.SubElement(image, "box", attributes)
+    ElementTree.SubElement(image, "tag", {"label": "reviewed", "source": "manual"})
+    return done.totals
+
+
+def _element_box(element: ElementTree.Element, width: float, height: float) -> Box:
+    x1, y1, x2, y2 = (float(element.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
+    return Box(element.attrib["label"], x1 / width, y1 / height, x2 / width, y2 / height)
+
+
+def _cvat_corners(box: Box, width: float, height: float) -> dict[str, str]:
+    values = {"xtl": box.xmin * width, "ytl": box.ymin * height, "xbr": box.xmax * width, "ybr": box.ymax * height}
+    return {name: f"{value:.2f}" for name, value in values.items()}

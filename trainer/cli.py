@@ -1,0 +1,151 @@
+"""`trainer`: train, evaluate and predict, when the loop says so or by hand."""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from activelearning import commits, decisions, labelled, layout, state, steps
+from activelearning.commandline import Commands, add_json, emit, plural
+from activelearning.errors import UserError
+from activelearning.state import QUEUED, RUNNING, Job, State
+from activelearning.store import Store, open_store
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return commands().main(argv)
+
+
+def commands() -> Commands:
+    """All commands with their arguments."""
+    program = Commands("trainer", __doc__ or "", "trainer once ./birds")
+    once = program.add("once", _once, "do every job that is due, then end", "once ./birds")
+    once.add_argument("store", metavar="STORE")
+    serve = program.add("serve", _serve, "wait for jobs and do them until Ctrl-C", "serve ./birds")
+    serve.add_argument("store", metavar="STORE")
+    predict = program.add(
+        "predict", _predict, "write a fresh totag with a model that exists", "predict ./birds --model main/3 --folder night-7"
+    )
+    predict.add_argument("store", metavar="STORE")
+    predict.add_argument("--model", default="", help="a run such as main/3 (default: the current model, for new images only)")
+    predict.add_argument("--folder", default="", help="predict all images below this folder")
+    predict.add_argument("--min-confidence", type=float, default=-1.0, metavar="X", help="predict all images and keep detections above X")
+    evaluate = program.add("evaluate", _evaluate, "evaluate a model on the test split", "evaluate ./birds")
+    evaluate.add_argument("store", metavar="STORE")
+    evaluate.add_argument("--model", default="", help="a run such as main/3 (default: the current model)")
+    add_json(evaluate)
+    repartition = program.add(
+        "repartition", _repartition, "let labelled images join the test split", "repartition ./birds --test-percentage 0.2"
+    )
+    repartition.add_argument("store", metavar="STORE")
+    repartition.add_argument("--test-percentage", type=float, required=True, metavar="SHARE", help="share of all labelled images, 0 to 1")
+    add_json(repartition)
+    return program
+
+
+def _log(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from trainer.serve import Trainer
+
+    Trainer(open_store(arguments.store), _log, _stop_on_signals()).serve()
+
+
+def _once(arguments: argparse.Namespace) -> None:
+    from trainer.serve import Trainer
+
+    store = open_store(arguments.store)
+    steps.project(store)
+    trainer = Trainer(store, _log, _stop_on_signals())
+    steps.sweep(store, time.time() - steps.project(store).policy.quiet_seconds)
+    steps.advance(store, time.time())
+    finished = trainer.drain()
+    print(f"{plural(finished, 'job')} done" if finished else "nothing to do: no reviewed upload and no new image")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from trainer.serve import Trainer
+
+    store = open_store(arguments.store)
+    steps.project(store)
+    steps.adopt(store)
+    job = _queue_prediction(store, arguments)
+    steps.send_job(store, job.id)
+    Trainer(store, _log, _stop_on_signals()).drain()
+    ended = state.load(store.labels).jobs.get(job.id)
+    if ended and ended.reason:
+        raise UserError(ended.reason)
+    commit = commits.latest(store.labels)
+    print(f"wrote {commit.totag if commit else 'nothing'}")
+
+
+def _queue_prediction(store: Store, arguments: argparse.Namespace) -> Job:
+    now, made = time.time(), []
+
+    def queue(before: State) -> State:
+        busy = next((job for job in before.jobs.values() if job.status in (QUEUED, RUNNING)), None)
+        if busy:
+            raise UserError(f"job {busy.id} is {busy.status}: wait for it, or run `trainer once`")
+        made[:] = [decisions.prediction_job(before, now, arguments.model, arguments.folder, arguments.min_confidence)]
+        return before.with_job(made[0])
+
+    state.update(store.labels, queue)
+    return made[0]
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from trainer import turn
+
+    store = open_store(arguments.store)
+    settings = steps.project(store)
+    commit = commits.latest(store.labels)
+    model = arguments.model or (commit.model if commit else "")
+    test = labelled.read(store.labels, layout.TEST).images
+    if not model or not test:
+        raise UserError(
+            "there is no model yet: train one"
+            if not model
+            else "there is no test split: `trainer repartition` or `activelearning import --split test`"
+        )
+    work = turn.Turn(store, settings, Job("evaluate", "evaluate", model, 0), lambda line: None, time.time)
+    metrics = turn.evaluate(work, turn.read_onnx(store, model), test)
+    rows = [{"class": row.label, "metric": row.name, "value": row.value, "support": row.support} for row in metrics.rows] if metrics else []
+    lines = [
+        f"{row['class']:20} {row['metric']:18} {'-' if row['value'] is None else format(row['value'], '.4f'):>8}  ({row['support']})"
+        for row in rows
+    ]
+    emit(
+        arguments,
+        {"model": model, "test_images": len(test), "metrics": rows},
+        "\n".join([f"model {model} on {plural(len(test), 'test image')}", *lines]),
+    )
+
+
+def _repartition(arguments: argparse.Namespace) -> None:
+    from activelearning.importing import current_labels
+    from activelearning.settings import TestSplit
+
+    from trainer import split
+
+    store = open_store(arguments.store)
+    settings = steps.project(store)
+    joined = split.grow(store.labels, current_labels(store), TestSplit(arguments.test_percentage, settings.test.seed))
+    total = len(labelled.read(store.labels, layout.TEST).images)
+    text = f"{plural(joined, 'image')} joined the test split, which holds {total:,} now; none ever leaves it"
+    emit(arguments, {"joined": joined, "test_images": total}, text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""The trainer's life: take a job, keep its lease while working on it, let the state take the result in, look for the next.
+
+Rule: the message wakes, the record decides. A trainer that dies leaves a message that comes back and a lease that runs out; one that
+is told to stop hands its job back; one that lost its lease stops working.
+"""
+
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from activelearning import consume, journal, layout, steps
+from activelearning.errors import ActiveLearningError, MessageLost, StoreError, UserError
+from activelearning.state import Job
+from activelearning.store import Message, Store
+
+POLL_SECONDS = 0.2
+VISIBILITY_SECONDS = 60.0
+_RENEW_SECONDS = 15.0
+_RETRY_SECONDS = 5.0
+
+Log = Callable[[str], None]
+
+
+class Stopped(ActiveLearningError):
+    """The trainer was told to stop."""
+
+
+@dataclass(slots=True)
+class Trainer:
+    """One trainer process at one store. `stop` may be set at any time, from a signal handler too."""
+
+    store: Store
+    log: Log
+    stop: threading.Event = field(default_factory=threading.Event)
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}")
+    clock: Callable[[], float] = time.time
+
+    def serve(self) -> None:
+        """Work until told to stop."""
+        self.log(f"trainer {self.owner} waits for jobs of {self.store.url}")
+        while not self.stop.is_set():
+            if not self.work_on_next():
+                self.stop.wait(POLL_SECONDS)
+
+    def drain(self) -> int:
+        """Work until the queue is empty, and return how many jobs were finished."""
+        finished = 0
+        while not self.stop.is_set() and self.work_on_next():
+            finished += 1
+        return finished
+
+    def work_on_next(self) -> bool:
+        """Take one message and do its job, if there is one; False when the queue shows none."""
+        messages = consume.take(self.store.queues, layout.JOBS_QUEUE, VISIBILITY_SECONDS)
+        if not messages:
+            return False
+        self._handle(messages[0])
+        return True
+
+    def _handle(self, message: Message) -> None:
+        job_id = job_of(message.body)
+        try:
+            job = steps.start_job(self.store, job_id, self.owner, self.clock())
+        except steps.JobBusy:
+            self._give_back(message, VISIBILITY_SECONDS / 2)
+            return
+        with _Heartbeat(self, message, job_id) as heartbeat:
+            done = job is None or self._work(job, heartbeat)
+        self._finish(heartbeat.message, done)
+
+    def _finish(self, message: Message, done: bool) -> None:
+        if not done:
+            self._give_back(message, 0 if self.stop.is_set() else _RETRY_SECONDS)
+            return
+        steps.advance(self.store, self.clock())
+        with suppress(MessageLost):
+            self.store.queues.delete(layout.JOBS_QUEUE, message)
+
+    def _give_back(self, message: Message, delay: float) -> None:
+        with suppress(MessageLost):
+            self.store.queues.renew(layout.JOBS_QUEUE, message, delay)
+
+    def _work(self, job: Job, heartbeat: "_Heartbeat") -> bool:
+        """Whether the message is dealt with: the job is committed, given up, or somebody else's."""
+        try:
+            self._do(job, heartbeat)
+        except steps.LeaseLost as error:
+            self.log(f"{job.id}: {error}; another trainer goes on with it")
+        except Stopped:
+            self.log(f"{job.id} is handed back: the trainer was told to stop")
+            steps.hand_back(self.store, job.id, self.owner)
+            return False
+        except UserError as error:
+            self.log(f"{job.id} cannot be done: {error}")
+            steps.fail_job(self.store, job.id, str(error), self.clock())
+        except Exception as error:  # noqa: BLE001  a fault of ours or of the machine: the queue delivers again, five times at most
+            self.log(f"{job.id} failed: {error}\n{traceback.format_exc()}")
+            steps.hand_back(self.store, job.id, self.owner, failed=True)
+            return False
+        return True
+
+    def _do(self, job: Job, heartbeat: "_Heartbeat") -> None:
+        from trainer import turn
+
+        what = f"{job.kind} {job.run}"
+        self.log(f"{job.id} begins: {what}, try {job.attempts}")
+        journal.write(self.store.labels, self.owner, "job begun", self.clock(), job=job.id, run=job.run, attempt=job.attempts)
+        settings = steps.project(self.store)
+        commit = turn.run(turn.Turn(self.store, settings, job, heartbeat.tell, self.clock))
+        if commit is None:
+            steps.superseded(self.store, job.id, self.clock())
+            return
+        steps.adopt(self.store)
+        journal.write(self.store.labels, self.owner, "committed", self.clock(), job=job.id, run=job.run, sequence=commit.sequence)
+        self.log(f"{job.id} is done: {what}, totag {commit.totag}")
+
+
+def job_of(body: str) -> str:
+    """The job's id in a message; what is no such message names no job."""
+    import json
+
+    with suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(body)["job"])
+    return ""
+
+
+class _Heartbeat:
+    """Renews lease and message from a thread of its own while the work goes on, and tells the work when to stop."""
+
+    def __init__(self, trainer: Trainer, message: Message, job_id: str):
+        self.message = message
+        self._trainer = trainer
+        self._job_id = job_id
+        self._progress = ""
+        self._told = 0.0
+        self._lost: steps.LeaseLost | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "_Heartbeat":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def tell(self, progress: str) -> None:
+        """Note the progress, log it now and then, and raise `Stopped` or `LeaseLost` when the work must end."""
+        if self._lost:
+            raise self._lost
+        if self._trainer.stop.is_set():
+            raise Stopped("told to stop")
+        now = time.monotonic()
+        if not progress.startswith("iteration") or now - self._told > _RENEW_SECONDS:
+            self._told = now
+            self._trainer.log(progress)
+        self._progress = progress
+
+    def _beat(self) -> None:
+        while not self._over.wait(_RENEW_SECONDS):
+            # A store that is out of reach for a while is no reason to stop: the lease says when it is too late.
+            with suppress(StoreError, UserError, OSError):
+                self._renew()
+
+    def _renew(self) -> None:
+        try:
+            steps.renew_lease(self._trainer.store, self._job_id, self._trainer.owner, self._trainer.clock(), self._progress)
+        except steps.LeaseLost as error:
+            self._lost = error
+            return
+        with suppress(MessageLost):
+            self.message = self._trainer.store.queues.renew(layout.JOBS_QUEUE, self.message, VISIBILITY_SECONDS)
