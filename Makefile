@@ -1,0 +1,36 @@
+# `make demo` and `make test` set up everything they need in .venv; nothing else has to be installed first but Python >= 3.11.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/demo-ready
+	.venv/bin/python -m demo.play
+
+test: .venv/test-ready lint
+	.venv/bin/python -m pytest
+
+lint: .venv/test-ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/test-ready
+	.venv/bin/python -m tests.bench
+
+clean:
+	rm -rf .venv demo/run demo/summary.json
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo-ready: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv (about a minute)"
+	$(PIP) --editable ".[all]"
+	touch $@
+
+.venv/test-ready: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv (about a minute)"
+	$(PIP) --editable ".[dev]"
+	touch $@
