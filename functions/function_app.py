@@ -8,6 +8,7 @@ import os
 import time
 
 import azure.functions as func
+
 from activelearning import layout, steps
 from activelearning.store import Store, open_store
 

@@ -63,7 +63,9 @@ def read_manifest(folder: Path) -> Manifest:
         images = tuple(LocalImage(**image) for image in value["images"])
         return Manifest(**value | {"images": images, "uploaded": tuple(value["uploaded"])})
     except FileNotFoundError:
-        raise UserError(f"{folder}: there is no {MANIFEST}, so this is not the folder of a batch; name the one `tagger download` made") from None
+        raise UserError(
+            f"{folder}: there is no {MANIFEST}, so this is not the folder of a batch; name the one `tagger download` made"
+        ) from None
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: it is damaged ({error}); download the batch again into a new folder") from None
 
@@ -86,7 +88,9 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); make room or choose another folder, then run the command again") from None
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); make room or choose another folder, then run the command again"
+        ) from None
 
 
 def local_names(images: Iterable[ImageLabels]) -> tuple[LocalImage, ...]:

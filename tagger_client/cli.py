@@ -52,7 +52,9 @@ def _add_store(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_download(program: Commands) -> None:
-    download = program.add("download", _download, "claim images and lay them out for your tool", "download 40 --store ./birds --to monday --tool cvat")
+    download = program.add(
+        "download", _download, "claim images and lay them out for your tool", "download 40 --store ./birds --to monday --tool cvat"
+    )
     download.add_argument("count", type=int, metavar="N", help="how many images")
     _add_store(download)
     download.add_argument("--to", required=True, type=Path, metavar="DIR", help="a new or empty folder")
@@ -88,7 +90,13 @@ def _download(arguments: argparse.Namespace) -> None:
     if len(done.manifest.images) < arguments.count:
         text += f"; {arguments.count} were asked for, {len(done.manifest.images)} are free"
     text += f"\nnow {done.open_this}; then `tagger upload {arguments.to}`"
-    value = {"batch": done.manifest.batch, "images": got, "drafts": done.drafts, "folder": str(arguments.to), "problems": [str(p) for p in done.problems]}
+    value = {
+        "batch": done.manifest.batch,
+        "images": got,
+        "drafts": done.drafts,
+        "folder": str(arguments.to),
+        "problems": [str(p) for p in done.problems],
+    }
     emit(arguments, value, text)
 
 
@@ -99,11 +107,22 @@ def _upload(arguments: argparse.Namespace) -> None:
     handed = upload.upload(open_store(manifest.store), arguments.folder, arguments.file, arguments.all_reviewed, time.time())
     _warn(handed.review.problems)
     left = upload.open_images(handed.review)
-    text = f"{plural(len(handed.review.fresh), 'image')} handed in" if handed.name else "nothing new since the last upload; nothing was handed in"
+    text = (
+        f"{plural(len(handed.review.fresh), 'image')} handed in"
+        if handed.name
+        else "nothing new since the last upload; nothing was handed in"
+    )
     text += f"\n{sentence(handed.review.totals)}"
     if left:
-        text += f"\n{plural(left, 'image')} not opened yet: go on and upload again, or give them back with `tagger release {arguments.folder}`"
-    value = {"upload": handed.name, "images": len(handed.review.fresh), **asdict(handed.review.totals), "problems": [str(p) for p in handed.review.problems]}
+        text += (
+            f"\n{plural(left, 'image')} not opened yet: go on and upload again, or give them back with `tagger release {arguments.folder}`"
+        )
+    value = {
+        "upload": handed.name,
+        "images": len(handed.review.fresh),
+        **asdict(handed.review.totals),
+        "problems": [str(p) for p in handed.review.problems],
+    }
     emit(arguments, value, text)
 
 
@@ -112,7 +131,9 @@ def _release(arguments: argparse.Namespace) -> None:
     store = open_store(manifest.store)
     waiting = 0 if arguments.discard_reviews or not manifest.ready else _not_handed_in(store, arguments.folder, manifest)
     if waiting:
-        raise UserError(f"{arguments.folder} holds {plural(waiting, 'reviewed image')} not handed in: run `tagger upload {arguments.folder}` first, or say --discard-reviews")
+        raise UserError(
+            f"{arguments.folder} holds {plural(waiting, 'reviewed image')} not handed in: run `tagger upload {arguments.folder}` first, or say --discard-reviews"
+        )
     freed = claims.release(store.labels, manifest.batch)
     batch_folder.mark(arguments.folder, released=True)
     if freed:
@@ -147,7 +168,9 @@ def _status_of_folder(arguments: argparse.Namespace) -> None:
     review = upload.review_of(arguments.folder, manifest, steps.project(store).classes, None, False)
     left = upload.open_images(review)
     value = {"batch": manifest.batch, "ready": True, "images": len(review.images), "open": left, "not_handed_in": len(review.fresh)}
-    text = f"batch {manifest.batch}: {plural(len(review.images), 'image')}, {left} not opened, {len(review.fresh)} reviewed and not handed in"
+    text = (
+        f"batch {manifest.batch}: {plural(len(review.images), 'image')}, {left} not opened, {len(review.fresh)} reviewed and not handed in"
+    )
     return emit(arguments, value | asdict(review.totals), f"{text}\n{sentence(review.totals)}")
 
 

@@ -67,7 +67,9 @@ def _begin(store: Store, folder: Path, count: int, tool: str, tagger: str, now: 
         done = "is handed in" if manifest.uploaded else "was given back" if manifest.released else "is not handed in yet (`tagger upload`)"
         raise UserError(f"{folder} holds batch {manifest.batch}, which {done}; nothing in it will be touched: choose a new folder")
     if manifest.tool != tool or manifest.store != store.url:
-        raise UserError(f"{folder} holds a download for {manifest.tool} from {manifest.store} that was cut off: go on with these, or choose a new folder")
+        raise UserError(
+            f"{folder} holds a download for {manifest.tool} from {manifest.store} that was cut off: go on with these, or choose a new folder"
+        )
     return manifest
 
 
@@ -100,7 +102,9 @@ def _fetch(images: Blobs, folder: Path, local: LocalImage, drafts: ImageLabels) 
     found = replace(drafts, width=width, height=height, content_hash=content_hash(content))
     if drafts.content_hash not in ("", found.content_hash):
         found = replace(found, boxes=())
-        return Fetched(replace(local, width=width, height=height), found, "it was replaced since the model saw it; the drafts were left out")
+        return Fetched(
+            replace(local, width=width, height=height), found, "it was replaced since the model saw it; the drafts were left out"
+        )
     return Fetched(replace(local, width=width, height=height), found)
 
 

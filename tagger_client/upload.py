@@ -99,9 +99,7 @@ def upload(store: Store, folder: Path, given: Path | None, all_reviewed: bool, n
 def _nothing_reviewed(folder: Path, manifest: Manifest, review: BatchReview) -> str:
     first = f" (first of {len(review.problems)} problems: {review.problems[0]})" if review.problems else ""
     advice = "tag images as 'reviewed'" if manifest.tool == "cvat" else "open and save them"
-    return (
-        f"{folder}: none of the {len(review.images)} images is reviewed yet{first}: {advice} in your tool, or say --all-reviewed if you looked at every one"
-    )
+    return f"{folder}: none of the {len(review.images)} images is reviewed yet{first}: {advice} in your tool, or say --all-reviewed if you looked at every one"
 
 
 def _create(blobs: Blobs, manifest: Manifest, content: bytes, original: bytes, suffix: str) -> str:

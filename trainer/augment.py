@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from activelearning.settings import Training
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from activelearning.settings import Training
 from trainer.detectors import Targets
 from trainer.letterbox import FILL
 

@@ -106,7 +106,8 @@ def _queue_prediction(store: Store, arguments: argparse.Namespace) -> Job:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from trainer import turn
+    from trainer import assessment
+    from trainer.work import Work, read_onnx
 
     store = open_store(arguments.store)
     settings = steps.project(store)
@@ -119,8 +120,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             if not model
             else "there is no test split: `trainer repartition` or `activelearning import --split test`"
         )
-    work = turn.Turn(store, settings, Job("evaluate", "evaluate", model, 0), lambda line: None, time.time)
-    metrics = turn.evaluate(work, turn.read_onnx(store, model), test)
+    work = Work(store, settings, Job("evaluate", "evaluate", model, 0), lambda line: None, time.time)
+    metrics = assessment.evaluate(work, read_onnx(store, model), test)
     rows = [{"class": row.label, "metric": row.name, "value": row.value, "support": row.support} for row in metrics.rows] if metrics else []
     lines = [
         f"{row['class']:20} {row['metric']:18} {'-' if row['value'] is None else format(row['value'], '.4f'):>8}  ({row['support']})"
@@ -136,12 +137,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _repartition(arguments: argparse.Namespace) -> None:
     from activelearning.importing import current_labels
     from activelearning.settings import TestSplit
-
     from trainer import split
 
     store = open_store(arguments.store)
     settings = steps.project(store)
-    joined = split.grow(store.labels, current_labels(store), TestSplit(arguments.test_percentage, settings.test.seed))
+    tagged = current_labels(store)
+    joined = split.grow(store.labels, tagged, {labels.image for labels in tagged}, TestSplit(arguments.test_percentage, settings.test.seed))
     total = len(labelled.read(store.labels, layout.TEST).images)
     text = f"{plural(joined, 'image')} joined the test split, which holds {total:,} now; none ever leaves it"
     emit(arguments, {"joined": joined, "test_images": total}, text)

@@ -8,7 +8,6 @@ from activelearning.errors import BlobMissing, UserError
 from activelearning.images import content_hash
 from activelearning.labels import ImageLabels, Problem
 from activelearning.store import Blobs
-
 from trainer import letterbox
 from trainer.ground_truth import example, ground_truth
 from trainer.training import Example

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from activelearning.errors import ActiveLearningError
-from activelearning.settings import Prediction
 from torch import nn
 
+from activelearning.errors import ActiveLearningError
+from activelearning.settings import Prediction
 from trainer import detections
 from trainer.detections import Detections
 from trainer.detectors import family

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from activelearning.errors import UserError
 from activelearning.labels import ImageLabels
-
 from trainer.letterbox import DetectorImage
 from trainer.training import Example
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from activelearning.errors import UserError
 from PIL import Image
+
+from activelearning.errors import UserError
 
 FILL = 114
 """Grey level of the padding (YOLOv5's)."""

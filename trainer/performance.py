@@ -9,7 +9,6 @@ from typing import Any
 from activelearning import layout
 from activelearning.errors import BlobChanged, BlobMissing
 from activelearning.store import Blobs
-
 from trainer.evaluation import Metrics
 
 COLUMNS = ("flow", "iteration", "class", "metric", "value", "support", "labelled_images", "test_images", "at")

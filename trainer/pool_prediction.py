@@ -12,7 +12,6 @@ from activelearning.images import content_hash
 from activelearning.labels import MODEL, Box, ImageLabels, Review
 from activelearning.ordering import box_entropy, box_margin
 from activelearning.store import Blobs, Store
-
 from trainer.predictor import Failed, Predicted, Predictor
 
 SHARD_IMAGES = 256

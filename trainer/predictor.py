@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+
 from activelearning.errors import BlobMissing, UserError
 from activelearning.settings import Prediction
-
 from trainer.detections import Detections
 from trainer.detectors import family
 from trainer.letterbox import DetectorImage, read_image

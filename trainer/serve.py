@@ -106,12 +106,13 @@ class Trainer:
 
     def _do(self, job: Job, heartbeat: "_Heartbeat") -> None:
         from trainer import turn
+        from trainer.work import Work
 
         what = f"{job.kind} {job.run}"
         self.log(f"{job.id} begins: {what}, try {job.attempts}")
         journal.write(self.store.labels, self.owner, "job begun", self.clock(), job=job.id, run=job.run, attempt=job.attempts)
         settings = steps.project(self.store)
-        commit = turn.run(turn.Turn(self.store, settings, job, heartbeat.tell, self.clock))
+        commit = turn.run(Work(self.store, settings, job, heartbeat.tell, self.clock))
         if commit is None:
             steps.superseded(self.store, job.id, self.clock())
             return

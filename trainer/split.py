@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 from activelearning import apportionment, labelled, layout
@@ -11,17 +11,19 @@ from activelearning.settings import TestSplit
 from activelearning.store import Blobs
 
 
-def joining(tagged: Sequence[ImageLabels], test: Sequence[ImageLabels], split: TestSplit) -> tuple[ImageLabels, ...]:
+def joining(
+    tagged: Sequence[ImageLabels], test: Sequence[ImageLabels], candidates: Collection[str], split: TestSplit
+) -> tuple[ImageLabels, ...]:
     """Images of the labelled set that join the test split, so that it holds `split.percentage` of all labelled images.
 
-    Those already in it come too, for their labels may be newer. The new ones are drawn by a hash of name and seed, in the
-    proportion of their strata; a stratum is an image's rarest class.
+    Those already in it come too, for their labels may be newer. The new ones are drawn from `candidates` by a hash of name and
+    seed, in the proportion of their strata; a stratum is an image's rarest class.
     """
     names = {labels.image for labels in test}
     again = tuple(labels for labels in tagged if labels.image in names)
-    candidates = [labels for labels in tagged if labels.image not in names]
-    missing = round(split.percentage * (len(names) + len(candidates))) - len(names)
-    return again + _stratified(candidates, max(missing, 0), split.seed)
+    others = [labels for labels in tagged if labels.image not in names]
+    missing = round(split.percentage * (len(names) + len(others))) - len(names)
+    return again + _stratified([labels for labels in others if labels.image in candidates], max(missing, 0), split.seed)
 
 
 def _stratified(images: Sequence[ImageLabels], count: int, seed: int) -> tuple[ImageLabels, ...]:
@@ -46,6 +48,6 @@ def _draw(image: str, seed: int) -> str:
     return hashlib.sha256(f"{seed}\0{image}".encode()).hexdigest()
 
 
-def grow(blobs: Blobs, tagged: Sequence[ImageLabels], split: TestSplit) -> int:
-    """Let labelled images join `test.csv`, and return how many are new in it."""
-    return labelled.join_test(blobs, joining(tagged, labelled.read(blobs, layout.TEST).images, split))
+def grow(blobs: Blobs, tagged: Sequence[ImageLabels], candidates: Collection[str], split: TestSplit) -> int:
+    """Let some of the candidates join `test.csv`, and return how many are new in it."""
+    return labelled.join_test(blobs, joining(tagged, labelled.read(blobs, layout.TEST).images, candidates, split))

@@ -45,8 +45,11 @@ def _spool(images: Iterable[ImageLabels], selection: Selection, rows: BinaryIO) 
 
 
 def _confidence(labels: ImageLabels, selection: Selection) -> float:
-    """The image's confidence as the table states it: its boxes' confidences, aggregated as the selection says; 0 without boxes."""
-    return round(ordering.image_score(labels, replace(selection, strategy="least-confidence")), 6)
+    """The image's confidence as the table states it: its boxes' confidences, aggregated as the selection says; 0 without boxes.
+
+    A sum may pass 1, which is the surest that a bound can ask for.
+    """
+    return round(min(ordering.image_score(labels, replace(selection, strategy="least-confidence")), 1.0), 6)
 
 
 def _copy_in_order(rows: BinaryIO, ends: "array[int]", order: Iterable[int], ordered: BinaryIO) -> None:

@@ -8,19 +8,20 @@ import copy
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from activelearning.errors import UserError
-from activelearning.settings import Training
 from torch import Tensor, nn
 
+from activelearning.errors import UserError
+from activelearning.settings import Training
 from trainer.augment import augment
 from trainer.detectors import Targets, pad_targets
+from trainer.weights import read_archive
 
 _WEIGHT_DECAY = 0.05
 _WARM_UP = 0.05
@@ -71,14 +72,14 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         """The checkpoint as torch's zip archive."""
         buffer = io.BytesIO()
-        state = {"iteration": self.iteration, "model": self.model, "average": self.average, "optimizer": self.optimizer}
-        torch.save(state, buffer)
+        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, buffer)
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> "Checkpoint":
-        """The inverse of `to_bytes`; holds tensors and plain values only, nothing in it is executed."""
-        return cls(**torch.load(io.BytesIO(encoded), map_location="cpu", weights_only=True))
+        """The inverse of `to_bytes`. Raises `UserError` when it is no such file."""
+        names = {field.name for field in fields(cls)}
+        return cls(**read_archive(encoded, names, "the run's checkpoint is damaged; delete it, and the run starts anew"))
 
 
 def train(

@@ -4,13 +4,15 @@ Rule: only tensors and plain values are read back (`weights_only`), so a file fr
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
-from activelearning.errors import UserError
 from torch import Tensor, nn
+
+from activelearning.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,11 +32,22 @@ class Weights:
     @classmethod
     def from_bytes(cls, encoded: bytes) -> "Weights":
         """The inverse of `to_bytes`. Raises `UserError` when it is no such file."""
-        try:
-            fields = torch.load(io.BytesIO(encoded), map_location="cpu", weights_only=True)
-            return cls(fields["family"], tuple(fields["classes"]), fields["state"])
-        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
-            raise UserError(f"the weights of the last model cannot be read ({error}); train from scratch") from error
+        fields = read_archive(encoded, {"family", "classes", "state"}, "the last model's weights are damaged; train from scratch")
+        return cls(fields["family"], tuple(fields["classes"]), fields["state"])
+
+
+def read_archive(encoded: bytes, names: Set[str], advice: str) -> dict[str, Any]:
+    """The fields of one of torch's archives, tensors on the CPU; nothing in it is executed.
+
+    Raises `UserError` with `advice` when it is damaged, holds anything but tensors and plain values, or has other fields than `names`.
+    """
+    try:
+        fields = torch.load(io.BytesIO(encoded), map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise UserError(advice) from error
+    if not isinstance(fields, dict) or fields.keys() != names:
+        raise UserError(advice)
+    return fields
 
 
 def weights_of(model: nn.Module, family: str, classes: Sequence[str]) -> Weights:

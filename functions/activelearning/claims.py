@@ -56,7 +56,9 @@ class Group:
     stop: int
 
 
-def claim(blobs: Blobs, batch: str, tagger: str, count: int, wanted: Wanted, now: float, days: float) -> tuple[Batch, tuple[ImageLabels, ...]]:
+def claim(
+    blobs: Blobs, batch: str, tagger: str, count: int, wanted: Wanted, now: float, days: float
+) -> tuple[Batch, tuple[ImageLabels, ...]]:
     """Claim up to `count` images under the id `batch` and return the claim with its images' rows, in the order to review them.
 
     A batch id that is claimed already is returned as it is, so a tagger that was cut off asks again. Raises `UserError` when there
@@ -91,7 +93,9 @@ def _nothing_left(current: State, wanted: Wanted) -> str:
 def rows_of(blobs: Blobs, batch: Batch) -> tuple[ImageLabels, ...]:
     """Read a claim's rows again, in its order; rows in one piece are read in one piece."""
     decode = _decoder(blobs, batch.totag)
-    found = {g.labels.image: g.labels for start, stop in _merge(_ranges(batch.claimed)) for g in _groups(blobs, batch.totag, decode, start, stop)}
+    found = {
+        g.labels.image: g.labels for start, stop in _merge(_ranges(batch.claimed)) for g in _groups(blobs, batch.totag, decode, start, stop)
+    }
     return tuple(found[claimed.image] for claimed in batch.claimed)
 
 

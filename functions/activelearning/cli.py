@@ -45,7 +45,9 @@ def _add_init(program: Commands) -> None:
     init.add_argument("store", metavar="STORE", help="a directory (it is made), or file:///directory")
     init.add_argument("--classes", type=_names, default=(), metavar="A,B,C")
     init.add_argument("--from-ini", type=Path, metavar="config.ini", help="take over what an active-learning-detect config.ini says")
-    init.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting as in project.toml, e.g. training.iterations=700")
+    init.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting as in project.toml, e.g. training.iterations=700"
+    )
     add_json(init)
 
 

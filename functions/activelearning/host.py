@@ -68,7 +68,13 @@ def deliver(function: Function, message: Message) -> None:
     from azure.functions.meta import Datum
 
     inserted = datetime.fromtimestamp(message.inserted, UTC).isoformat()
-    texts = {"Id": message.id, "PopReceipt": message.receipt, "InsertionTime": inserted, "ExpirationTime": inserted, "NextVisibleTime": inserted}
+    texts = {
+        "Id": message.id,
+        "PopReceipt": message.receipt,
+        "InsertionTime": inserted,
+        "ExpirationTime": inserted,
+        "NextVisibleTime": inserted,
+    }
     metadata = {name: Datum(text, "string") for name, text in texts.items()}
     function.invoke(Datum(message.body, "string"), metadata | {"DequeueCount": Datum(message.dequeue_count, "int")})
 
@@ -137,7 +143,9 @@ def _supervise(url: str, log: Log, stop: threading.Event) -> None:
             pass
         if stop.is_set():
             return _stop(trainer)
-        log(f"the trainer ended with code {trainer.returncode} after {time.monotonic() - started:.0f} s and is started again in {pause:.0f} s")
+        log(
+            f"the trainer ended with code {trainer.returncode} after {time.monotonic() - started:.0f} s and is started again in {pause:.0f} s"
+        )
         if stop.wait(pause):
             return None
     return None

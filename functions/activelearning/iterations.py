@@ -85,7 +85,9 @@ class IllegalMove(ActiveLearningError):
 def move(current: Status, target: Status) -> Status:
     """Return `target`, or raise `IllegalMove`. Staying where one is is no move: a step that is repeated after a kill says it twice."""
     if target != current and target not in _MOVES[current]:
-        raise IllegalMove(f"an iteration cannot go from {current} to {target}; from there it goes to {', '.join(_MOVES[current]) or 'nowhere'}")
+        raise IllegalMove(
+            f"an iteration cannot go from {current} to {target}; from there it goes to {', '.join(_MOVES[current]) or 'nowhere'}"
+        )
     return target
 
 

@@ -58,6 +58,11 @@ def model(run: str, file: str) -> str:
     return f"models/{run}/{file}"
 
 
+def trained_images(run: str) -> str:
+    """The names of the images a run's model was trained on, one a line."""
+    return f"models/{run}/trained.txt"
+
+
 def prediction_pool(job: str) -> str:
     """The images a job predicts, pinned when it begins, so that a resumed job cuts the same shards."""
     return f"predictions/{job}/pool.txt"

@@ -70,7 +70,9 @@ def _upload(store: Store, path: Path, name: str) -> tuple[str, Problem | None]:
     except BlobExists:
         if store.images.read(name).content == path.read_bytes():
             return "known", None
-        return "refused", Problem(str(path), f"{name} is in the container with other content and stays; upload this file under another name")
+        return "refused", Problem(
+            str(path), f"{name} is in the container with other content and stays; upload this file under another name"
+        )
     except BlobNameError as error:
         return "refused", Problem(str(path.parent), str(error))
     except UserError as error:

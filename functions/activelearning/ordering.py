@@ -41,14 +41,6 @@ class Pool:
         self.labels.append(self._known.setdefault(names, names))
 
 
-def pool_of(images: Iterable[ImageLabels], selection: Selection) -> Pool:
-    """The pool of these images, in their order."""
-    pool = Pool()
-    for labels in images:
-        pool.add(labels.image, image_score(labels, selection), image_confidence(labels), (box.label for box in labels.boxes))
-    return pool
-
-
 def order_pool(pool: Pool, selection: Selection) -> "array[int]":
     """The indices of the pool's images in the order of review, each once.
 
@@ -72,13 +64,6 @@ def image_score(labels: ImageLabels, selection: Selection) -> float:
     An image without boxes counts as one box of confidence 0: least sure of all by confidence, surest of all by entropy and margin.
     """
     return _STRATEGIES[selection.strategy](labels, selection)
-
-
-def image_confidence(labels: ImageLabels) -> float:
-    """The image's confidence as its table says, else that of its least confident box, 0 without boxes (the ancestor's rule)."""
-    if labels.image_confidence is not None:
-        return labels.image_confidence
-    return min(map(_confidence, labels.boxes), default=0.0)
 
 
 def box_entropy(class_scores: Sequence[float]) -> float:

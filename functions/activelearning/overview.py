@@ -124,7 +124,9 @@ def _stuck(store: Store, current: State, now: float) -> list[str]:
     for queue in _QUEUES:
         poisoned = store.queues.count(layout.poison_queue(queue))
         if poisoned:
-            found.append(f"{poisoned} messages of {queue} could not be handled and lie in {layout.poison_queue(queue)}: see the log of the functions")
+            found.append(
+                f"{poisoned} messages of {queue} could not be handled and lie in {layout.poison_queue(queue)}: see the log of the functions"
+            )
     return found
 
 
@@ -138,7 +140,9 @@ def text(shown: Overview) -> str:
     ]
     if shown.ap50:
         lines.append("AP50       " + "  ".join(f"{run} {value:.3f}" for run, value in shown.ap50[-6:]))
-    lines += [f"claim      {c.batch}: {c.tagger}, {c.unreviewed} of {c.images} images open, {c.hours_left:.0f} h left" for c in shown.claims]
+    lines += [
+        f"claim      {c.batch}: {c.tagger}, {c.unreviewed} of {c.images} images open, {c.hours_left:.0f} h left" for c in shown.claims
+    ]
     if shown.uploads_waiting:
         lines.append(f"waiting    {shown.uploads_waiting} reviewed uploads not trained on yet")
     lines += [f"job        {j.job} ({j.run}): {j.status} {j.progress}".rstrip() for j in shown.jobs if j.status != FAILED]

@@ -202,7 +202,9 @@ _SCALARS = ("sequence", "run", "totag", "next_iteration", "images_arrived_at", "
 def _encode(state: State) -> dict[str, dict[str, Any]]:
     return {
         "loop": {"1": {name: getattr(state, name) for name in _SCALARS}},
-        "batches": _table(_document(batch) | {"claimed": [[c.image, c.start, c.stop] for c in batch.claimed]} for batch in state.batches.values()),
+        "batches": _table(
+            _document(batch) | {"claimed": [[c.image, c.start, c.stop] for c in batch.claimed]} for batch in state.batches.values()
+        ),
         "uploads": _table(map(_document, state.uploads.values())),
         "jobs": _table(map(_document, state.jobs.values())),
         "iterations": _table(map(_document, state.iterations.values())),

@@ -193,6 +193,17 @@ def renew_lease(store: Store, job_id: str, owner: str, now: float, progress: str
     state.update(store.labels, renew)
 
 
+def forgive_attempts(store: Store, job_id: str) -> None:
+    """A job that gets ahead, however often its trainer is killed, is not one that can never be done."""
+
+    state.update(store.labels, lambda before: _forgiven(before, job_id))
+
+
+def _forgiven(before: State, job_id: str) -> State:
+    job = before.jobs.get(job_id)
+    return before.with_job(replace(job, attempts=0)) if job and job.attempts else before
+
+
 def _mine(current: State, job_id: str, owner: str) -> Job:
     job = current.jobs.get(job_id)
     if job is None or job.status != RUNNING or job.owner != owner:
@@ -205,7 +216,7 @@ def hand_back(store: Store, job_id: str, owner: str, failed: bool = False) -> No
 
     def free(before: State) -> State:
         job = _mine(before, job_id, owner)
-        return before.with_job(replace(job, status=QUEUED, owner="", lease_until=0.0, attempts=job.attempts - (not failed)))
+        return before.with_job(replace(job, status=QUEUED, owner="", lease_until=0.0, attempts=max(job.attempts - (not failed), 0)))
 
     state.update(store.labels, free)
 
@@ -224,13 +235,14 @@ def fail_job(store: Store, job_id: str, reason: str, now: float) -> None:
 
 
 def move_iteration(store: Store, run: str, status: Status, now: float) -> None:
-    """Move a training run's iteration on to a status of its turn; one that is there or beyond stays."""
+    """Move a training run's iteration on to a status of its turn; one that is there or beyond stays. A job that gets ahead is forgiven."""
 
     def step(before: State) -> State:
         iteration = before.iterations.get(run)
         if iteration is None or towards(iteration.status, status) == iteration.status:
             return before
-        return before.with_iteration(Iteration(run, towards(iteration.status, status), now))
+        after = before.with_iteration(Iteration(run, towards(iteration.status, status), now))
+        return reduce(_forgiven, (job.id for job in before.jobs.values() if job.run == run and job.kind == TRAIN), after)
 
     state.update(store.labels, step)
 

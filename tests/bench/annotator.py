@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+import defusedxml.ElementTree
+
 from activelearning.cost import CostModel
 from activelearning.diff import Totals
 from activelearning.labels import Box, iou
@@ -91,7 +93,7 @@ def _review_vott(folder: Path, truth: Truth) -> tuple[Work, Path | None]:
     for file, objects in truth.items():
         regions = project["frames"].get(file, [])
         done = correct([_region_box(region) for region in regions], objects)
-        moved = {index: box for index, box in done.moved}
+        moved = dict(done.moved)
         stay = [regions[i] for i in done.kept] + [_moved_region(regions[i], box) for i, box in moved.items()]
         project["frames"][file] = stay + [_new_region(box, number, sizes[file]) for number, box in enumerate(done.drawn, len(stay) + 1)]
         totals += done.totals
@@ -123,14 +125,14 @@ def _corners(box: Box, size: tuple[float, float]) -> dict[str, object]:
 
 
 def _review_cvat(folder: Path, truth: Truth) -> tuple[Work, Path | None]:
-    tree = ElementTree.parse(folder / "annotations.xml")
+    root = defusedxml.ElementTree.parse(folder / "annotations.xml").getroot()
     totals = Totals()
-    for image in tree.iter("image"):
+    for image in root.iter("image"):
         objects = truth.get(image.attrib["name"].rpartition("/")[2], ())
         totals += _review_cvat_image(image, objects)
     export = folder / "task.zip"
     with zipfile.ZipFile(export, "w") as archive:
-        archive.writestr("annotations.xml", ElementTree.tostring(tree.getroot(), "unicode"))
+        archive.writestr("annotations.xml", ElementTree.tostring(root, "unicode"))
     return Work(len(truth), totals), export
 
 

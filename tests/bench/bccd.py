@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from activelearning.formats import voc
-from activelearning.settings import Detector, Training
 from torch import nn
 
+from activelearning.formats import voc
+from activelearning.settings import Detector, Training
 from trainer import detectors, training
 from trainer.ground_truth import GroundTruth, example, ground_truth
 from trainer.letterbox import DetectorImage, input_size, read_image

@@ -103,7 +103,9 @@ def _fifth(truth: dict[str, ImageLabels], seed: int) -> set[str]:
 def _make_project(plan: Plan, folder: Path, truth: dict[str, ImageLabels], test: set[str], tell: Callable[[str], None]) -> Store:
     url = str(folder / "store")
     classes = sorted({box.label for labels in truth.values() for box in labels.boxes})
-    assignments = [part for setting in (f"training.seed={plan.seed}", f"selection.seed={plan.seed}", *plan.settings) for part in ("--set", setting)]
+    assignments = [
+        part for setting in (f"training.seed={plan.seed}", f"selection.seed={plan.seed}", *plan.settings) for part in ("--set", setting)
+    ]
     tell(_run("activelearning.cli", "init", url, "--classes", ",".join(classes), *assignments))
     tell(_run("activelearning.cli", "upload", url, str(plan.images)))
     labels = folder / "test-labels.csv"
@@ -125,7 +127,9 @@ def _up(folder: Path, tell: Callable[[str], None]) -> Iterator[None]:
     log = folder / "up.log"
     tell(f"activelearning up runs functions and trainer; its log is {log}")
     with log.open("w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "activelearning.cli", "up", str(folder / "store")], stderr=file, env=_environment())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "activelearning.cli", "up", str(folder / "store")], stderr=file, env=_environment()
+        )
     try:
         yield
     finally:
@@ -214,12 +218,16 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _plan(arguments: Sequence[str]) -> tuple[Plan, Path | None]:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench loop", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench loop", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     data = Path(__file__).parents[2] / "demo" / "data" / "bccd"
     parser.add_argument("--images", type=Path, default=data / "images")
     parser.add_argument("--labels", type=Path, default=data / "annotations")
     parser.add_argument("--format", choices=("voc", "coco", "yolo", "vott"), help="default: by content")
-    parser.add_argument("--test", type=Path, metavar="FILE", help="a list of test images, a name a line; default: a fifth, by a hash of the names")
+    parser.add_argument(
+        "--test", type=Path, metavar="FILE", help="a list of test images, a name a line; default: a fifth, by a hash of the names"
+    )
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--batch", type=int, default=25)
     parser.add_argument("--strategy", default="least-confidence")
@@ -233,4 +241,3 @@ def _plan(arguments: Sequence[str]) -> tuple[Plan, Path | None]:
     settings = (f'selection.strategy="{options.strategy}"', *options.set)
     names = tuple(name.strip() for name in test if name.strip())
     return Plan(options.images, options.labels, options.format, names, options.rounds, options.batch, settings, options.seed), options.keep
-

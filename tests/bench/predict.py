@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from activelearning.settings import Prediction, Training
 from torch import nn
 
+from activelearning.settings import Prediction, Training
 from tests.bench import bccd
 from tests.bench.train import judge
 from trainer import detectors

@@ -3,7 +3,6 @@
 import argparse
 
 from activelearning.settings import Prediction, Training
-
 from tests.bench import bccd
 from trainer.evaluation import Metrics, evaluate
 from trainer.export import export

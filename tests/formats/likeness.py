@@ -1,6 +1,7 @@
 """Equality of labels as far as floating point allows."""
 
 import pytest
+
 from activelearning.labels import Polygons
 
 

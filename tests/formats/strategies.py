@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from hypothesis import strategies as st
+
 from activelearning.formats import rle
 from activelearning.labels import Box, ImageLabels, Polygons, Review
-from hypothesis import strategies as st
 
 ODD = "abZ09 _-.äß漢🙂'\"&<>%;#?+@=(),[]{}!$~^|:"
 SOURCES = ("human", "human-confirmed", "model", "pseudo@main/3")

@@ -4,17 +4,18 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from activelearning.errors import FormatError
 from activelearning.formats import coco, cvat, voc, vott1, vott2, vott2_export, yolo
 from activelearning.labels import Box, ImageLabels, Polygons, Review, Rle
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.formats import strategies
 from tests.formats.likeness import assert_alike
 
 EMPTY = ImageLabels("folder/a.jpg", 640, 480)
 
-modest = settings(max_examples=60, deadline=None)
+modest = settings(max_examples=30, deadline=None)
 plain_images = strategies.sets_of(strategies.images())
 masked_images = strategies.sets_of(strategies.images(masks=True))
 

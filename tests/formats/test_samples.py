@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from activelearning import formats
 from activelearning.formats import vott1, vott2, vott2_export
 from activelearning.labels import Polygons, Review

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
+
 from activelearning.errors import FormatError
 from activelearning.formats import vott1, vott2
 from activelearning.labels import Box, ImageLabels, Review
@@ -101,7 +102,7 @@ def test_vott1_refuses_class_names_it_would_destroy(tmp_path, label):
 
 
 def test_vott1_refuses_equal_file_names_of_two_folders(tmp_path):
-    with pytest.raises(FormatError, match="'x/a.jpg' and 'y/a.jpg'"):
+    with pytest.raises(FormatError, match=r"'x/a\.jpg' and 'y/a\.jpg'"):
         vott1.write([ImageLabels("x/a.jpg"), ImageLabels("y/a.jpg")], tmp_path / "p.json")
 
 

@@ -3,8 +3,9 @@
 from functools import cache
 
 import numpy as np
-from activelearning.settings import Training
 from torch import nn
+
+from activelearning.settings import Training
 from trainer import detectors, export, training
 from trainer.training import Example
 

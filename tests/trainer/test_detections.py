@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trainer.detections import Detections, box_iou, nms, no_detections
 
 
@@ -74,6 +75,7 @@ def test_nms_keeps_a_box_at_exactly_the_threshold():
 _boxes = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 20), st.integers(1, 20), st.integers(0, 9), st.integers(0, 2))
 
 
+@settings(deadline=None)
 @given(st.lists(_boxes, max_size=25), st.sampled_from([0.3, 0.5, 0.7]))
 def test_nms_keeps_what_the_definition_says(rows, threshold):
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h, _, _ in rows], np.float32).reshape(-1, 4)

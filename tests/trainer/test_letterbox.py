@@ -4,10 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
-from activelearning.errors import UserError
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from activelearning.errors import UserError
 from trainer import letterbox
 from trainer.letterbox import FILL, Letterbox, decode_image, input_size, read_image
 
@@ -57,6 +58,7 @@ def test_input_size_without_images_is_an_error():
         input_size(320, [])
 
 
+@settings(deadline=None)
 @given(
     st.tuples(st.integers(8, 5000), st.integers(8, 5000)),
     st.tuples(st.sampled_from([64, 320, 640]), st.sampled_from([64, 256])),

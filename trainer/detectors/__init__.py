@@ -12,10 +12,10 @@ from typing import Protocol, cast
 
 import numpy as np
 import torch
-from activelearning.errors import UserError
-from activelearning.settings import Prediction
 from torch import Tensor, nn
 
+from activelearning.errors import UserError
+from activelearning.settings import Prediction
 from trainer.detections import Detections
 
 _FAMILIES = {"compact": "trainer.detectors.compact"}

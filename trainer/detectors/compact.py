@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from activelearning.settings import Prediction
 from torch import Tensor, nn
 from torch.nn import functional
 
+from activelearning.settings import Prediction
 from trainer import detections
 from trainer.detections import Detections
 from trainer.detectors import Targets, compact_loss

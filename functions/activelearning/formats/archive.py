@@ -42,19 +42,23 @@ def read(path: Path, wanted: Callable[[str], bool], limit: int = LIMIT) -> Membe
     """Names and wanted members of a zip; `FormatError` in one sentence if it is damaged, locked, unsafe or too large."""
     try:
         with zipfile.ZipFile(path) as opened:
+            _refuse_unsafe(path, opened.infolist())
             infos = [info for info in opened.infolist() if not info.is_dir()]
             chosen = [info for info in infos if wanted(info.filename)]
-            _refuse(path, infos, chosen, limit)
+            _refuse_unreadable(path, chosen, limit)
             return Members(tuple(info.filename for info in infos), {info.filename: opened.read(info) for info in chosen})
     except _BROKEN as error:
         raise FormatError(f"{path}: is not a whole zip file ({error}); fetch it again") from None
 
 
-def _refuse(path: Path, infos: list[zipfile.ZipInfo], chosen: list[zipfile.ZipInfo], limit: int) -> None:
+def _refuse_unsafe(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     for info in infos:
         fault = _unsafe(info)
         if fault:
             raise FormatError(f"{path}: its member {info.orig_filename!r} {fault}; the whole zip was refused")
+
+
+def _refuse_unreadable(path: Path, chosen: list[zipfile.ZipInfo], limit: int) -> None:
     for info in chosen:
         if info.flag_bits & 1:
             raise FormatError(f"{path}: is locked with a password; save it without one")
@@ -68,8 +72,8 @@ def _unsafe(info: zipfile.ZipInfo) -> str:
     name = info.orig_filename
     if stat.S_ISLNK(info.external_attr >> 16):
         return "is a link"
-    if "\\" in name or "\0" in name:
-        return "has a backslash or a zero byte in its name"
+    if not name or "\\" in name or "\0" in name:
+        return "has no name, or one with a backslash or a zero byte"
     if name.startswith("/") or ":" in name.split("/")[0]:
         return "has an absolute path"
     return "would leave its folder" if ".." in name.split("/") else ""

@@ -6,8 +6,8 @@ Source: CVAT 2.54's own exports, and the format's page in CVAT's manual. Boxes, 
 Provenance: CVAT's `source` is auto (a model's), manual (a person's), semi-auto (a model's, changed by a person) or file (imported,
 which wipes what it was). So our own word for it rides in the attribute `source`, believed where CVAT says auto or file.
 
-Cannot hold: outlines of several rings (they become their box), a box other than its polygon's or mask's bounds, the confidence of
-a box whose source reads manual (CVAT fills in its default there).
+Cannot hold: outlines of several rings and masks of another size than the image (they become their box), a box other than its
+polygon's or mask's bounds, the confidence of a box whose source reads manual (CVAT fills in its default there).
 """
 
 from collections.abc import Iterator

@@ -79,7 +79,8 @@ def _shape(image: ImageLabels, box: Box) -> Element:
 
 def _geometry(image: ImageLabels, box: Box) -> tuple[str, dict[str, str]]:
     ring = shapes.single_ring(box)
-    if isinstance(box.mask, Rle):
+    # a mask of another size than its image would land in the wrong place
+    if isinstance(box.mask, Rle) and (box.mask.width, box.mask.height) == (image.width, image.height):
         runs, crop = rle.to_crop(box.mask)
         place = dict(zip(("left", "top", "width", "height"), map(str, crop), strict=True))
         return "mask", {"rle": ", ".join(map(str, runs)), **place}

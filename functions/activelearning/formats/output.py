@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, indent, tostring
 
 from activelearning import layout
 from activelearning.errors import FormatError
-from activelearning.labels import ImageLabels
+from activelearning.labels import HUMAN, Box, ImageLabels
 
 
 def create(path: Path, text: str) -> None:
@@ -36,7 +36,7 @@ def _check_same(path: Path, content: bytes) -> None:
 
 def create_json(path: Path, value: object) -> None:
     """Write a new JSON file, names readable as they are."""
-    create(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+    create(path, json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def create_xml(path: Path, root: Element) -> None:
@@ -79,6 +79,12 @@ def refuse_twins(images: Iterable[ImageLabels], names: Iterable[str], why: str) 
         if name in by_name:
             raise FormatError(f"images '{by_name[name]}' and '{image.image}' cannot be in one file set: {why}")
         by_name[name] = image.image
+
+
+def own_keys(box: Box) -> dict[str, object]:
+    """Our own keys of a VoTT region, where there is something to say: `confidence` and `source`."""
+    confidence = {} if box.confidence is None else {"confidence": box.confidence}
+    return confidence | ({} if box.source == HUMAN else {"source": box.source})
 
 
 def repeated(names: Iterable[str]) -> list[str]:

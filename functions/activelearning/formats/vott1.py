@@ -14,7 +14,7 @@ from activelearning import layout
 from activelearning.errors import FormatError
 from activelearning.formats import output, parsing, places, shapes
 from activelearning.formats.colours import palette
-from activelearning.labels import HUMAN, Box, ImageLabels, Problem, Reading, Review, box_from_pixels
+from activelearning.labels import Box, ImageLabels, Problem, Reading, Review, box_from_pixels
 
 _DRAFTS = "drafts"
 """Our own key: which images are unopened. VoTT drops it when it first saves, so where it still stands nobody has worked on the file."""
@@ -35,35 +35,37 @@ def read(path: Path, *, names: Sequence[str] = (), unmarked: Review = Review.REV
     frames = project.get("frames")
     if not isinstance(frames, dict):
         raise FormatError(f"{path}: has no 'frames', so it is not a VoTT 1 file")
-    named = _by_name(path, frames, names)
+    ordered = sorted(names, key=str.lower)
+    named = _by_name(path, frames, ordered)
     drafts = project.get(_DRAFTS)
-    unopened = [str(name) for name in drafts] if isinstance(drafts, list) else []
-    return places.collect(_images(path, named, _visited(project, names), unopened, unmarked), path.name)
+    unopened = dict.fromkeys(map(str, drafts)) if isinstance(drafts, list) else {}
+    return places.collect(_images(path, named, _visited(project, ordered), unopened, unmarked), path.name)
 
 
-def _by_name(path: Path, frames: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+def _by_name(path: Path, frames: Mapping[str, object], ordered: Sequence[str]) -> dict[str, object]:
     numbered = bool(frames) and all(key.isdecimal() for key in frames)
-    if numbered and not names:
+    if numbered and not ordered:
         raise FormatError(f"{path}: numbers its images (VoTT before 1.6); the list of image names is needed to read it")
-    return {_name(key, names) if numbered else key: regions for key, regions in frames.items()}
+    return {_name(key, ordered) if numbered else key: regions for key, regions in frames.items()}
 
 
-def _name(key: str, names: Sequence[str]) -> str:
-    at, ordered = int(key[:9]), sorted(names, key=str.lower)
+def _name(key: str, ordered: Sequence[str]) -> str:
+    # nine digits are more images than any folder has
+    at = int(key[:9])
     return ordered[at] if at < len(ordered) and not key[9:] else key
 
 
-def _visited(project: Mapping[str, object], names: Sequence[str]) -> frozenset[str] | None:
+def _visited(project: Mapping[str, object], ordered: Sequence[str]) -> frozenset[str] | None:
     frames = project.get("visitedFrames")
     if not isinstance(frames, list):
         return None
     # early 1.6 builds mixed in full paths (VoTT issue 260); indexes are whole numbers
     bare = (str(frame).replace("\\", "/").rpartition("/")[2] for frame in frames)
-    return frozenset(_name(frame, names) if frame.isdecimal() else frame for frame in bare)
+    return frozenset(_name(frame, ordered) if frame.isdecimal() else frame for frame in bare)
 
 
 def _images(
-    path: Path, frames: Mapping[str, object], visited: frozenset[str] | None, drafts: Sequence[str], unmarked: Review
+    path: Path, frames: Mapping[str, object], visited: frozenset[str] | None, drafts: Mapping[str, None], unmarked: Review
 ) -> Iterator[ImageLabels | Problem]:
     # an image that was shown may have no entry; the ancestor writes an entry without a name
     for key in dict.fromkeys([*frames, *sorted(visited or ()), *drafts]):
@@ -138,16 +140,16 @@ def write(images: Sequence[ImageLabels], path: Path, *, classes: Sequence[str] =
     names = [layout.split_image(image.image)[1] for image in images]
     output.refuse_twins(images, names, "VoTT 1 knows an image by its bare file name only; write a file for each folder")
     tags = [_check_tag(name) for name in output.class_names(images, classes)]
-    visited = [name for name, image in zip(names, images, strict=True) if image.review is Review.REVIEWED]
+    visited = dict.fromkeys(name for name, image in zip(names, images, strict=True) if image.review is Review.REVIEWED)
     project = {
         "frames": _frames(images),
         "framerate": "1",
         "inputTags": ",".join(tags),
         "suggestiontype": "track",
         "scd": False,
-        "visitedFrames": visited + [name for name in _first_shown(names) if name not in visited],
+        "visitedFrames": list(visited | dict.fromkeys(_first_shown(names))),
         "tag_colors": list(palette(tags).values()),
-        _DRAFTS: [name for name in names if name not in set(visited)],
+        _DRAFTS: [name for name in names if name not in visited],
     }
     output.create_json(path, project)
 
@@ -183,10 +185,4 @@ def _region(image: ImageLabels, box: Box, count: int, in_frame: int) -> dict[str
     points = [{"x": x, "y": y} for x, y in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))]
     region: dict[str, object] = {**corners, "width": image.width, "height": image.height, "box": corners, "points": points}
     region |= {"UID": f"{count:08x}", "id": count, "type": "Rectangle", "tags": [box.label], "name": in_frame}
-    return region | extras(box)
-
-
-def extras(box: Box) -> dict[str, object]:
-    """Our own keys of a VoTT region, where there is something to say."""
-    confidence = {} if box.confidence is None else {"confidence": box.confidence}
-    return confidence | ({} if box.source == HUMAN else {"source": box.source})
+    return region | output.own_keys(box)

@@ -11,8 +11,7 @@ from pathlib import PurePath
 from urllib.parse import quote, unquote, urlsplit
 
 from activelearning.errors import FormatError
-from activelearning.formats import places, shapes
-from activelearning.formats.vott1 import extras
+from activelearning.formats import output, places, shapes
 from activelearning.labels import Box, ImageLabels, Polygons, Problem, Review, box_from_pixels
 
 VERSION = "2.2.0"
@@ -151,4 +150,4 @@ def _region(image: ImageLabels, box: Box, identity: str) -> dict[str, object]:
     points = [{"x": x, "y": y} for x, y in zip(corners[::2], corners[1::2], strict=True)]
     bounding = {"height": ymax - ymin, "width": xmax - xmin, "left": xmin, "top": ymin}
     region = {"id": identity, "type": "POLYGON" if ring else "RECTANGLE", "tags": [box.label], "boundingBox": bounding, "points": points}
-    return region | extras(box)
+    return region | output.own_keys(box)

@@ -43,7 +43,8 @@ def read(path: Path, *, size_of: SizeOf | None = None) -> Reading:
     """
     tree = _zipped(path) if archive.is_zip(path) else _folder(path if path.is_dir() else path.parent)
     names = _class_names(path, tree)
-    return places.collect((one for found in _sources(tree) for one in _image(path.name, tree, names, found, size_of)), path.name)
+    found = (one for source in _sources(tree) for one in _image(path.name, source, names, size_of))
+    return places.collect(found, path.name)
 
 
 def _zipped(path: Path) -> _Tree:
@@ -70,20 +71,29 @@ def _class_names(path: Path, tree: _Tree) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """An image's name, and its label file if it has one."""
+    """An image's name, the name and content of its label file (empty if it has none), and its review."""
 
     image: str
-    labels: str | None
+    file: str
+    labels: bytes
+    review: Review
 
 
 def _sources(tree: _Tree) -> Iterator[_Source]:
-    lists = [name for name in tree.texts if _is_list(name, tree.texts[name])]
+    lists = {name for name in tree.texts if _is_list(name, tree.texts[name])}
     labels = {_stem(_inner(name)): name for name in tree.texts if _is_labels(name) and name not in lists}
-    listed = [image for name in lists for image in _listed(tree.texts[name])]
+    listed = [image for name in tree.texts if name in lists for image in _listed(tree.texts[name])]
     images = dict.fromkeys([*listed, *map(_inner, filter(layout.is_image, tree.names))])
-    yield from (_Source(image, labels.get(_stem(image))) for image in images)
-    taken = {_stem(image) for image in images}
-    yield from (_Source(stem, name) for stem, name in labels.items() if stem not in taken)
+    stems = {_stem(image) for image in images}
+    files = [(image, labels.get(_stem(image), "")) for image in images] + [one for one in labels.items() if one[0] not in stems]
+    reviewed = _reviewed(tree)
+    for image, file in files:
+        opened = file and (reviewed is None or image in reviewed)
+        yield _Source(image, file, tree.texts.get(file, b""), Review.REVIEWED if opened else Review.UNOPENED)
+
+
+def _reviewed(tree: _Tree) -> frozenset[str] | None:
+    return frozenset(tree.texts[_REVIEWED].decode(errors="replace").split("\n")) if _REVIEWED in tree.texts else None
 
 
 def _is_labels(name: str) -> bool:
@@ -117,21 +127,16 @@ def _stem(name: str) -> str:
     return layout.join_image(folder, stem if dot else filename)
 
 
-def _image(file: str, tree: _Tree, names: Sequence[str], found: _Source, size_of: SizeOf | None) -> Iterator[ImageLabels | Problem]:
-    where = f"{file}, {found.labels or found.image}"
+def _image(folder: str, found: _Source, names: Sequence[str], size_of: SizeOf | None) -> Iterator[ImageLabels | Problem]:
+    where = f"{folder}, {found.file or found.image}"
     image = yield from places.attempt(where, places.image_name, found.image)
-    text = yield from places.attempt(where, parsing.decode, tree.texts[found.labels] if found.labels else b"", where)
+    text = yield from places.attempt(where, parsing.decode, found.labels, where)
     if image is None or text is None:
         return
     boxes, problems = places.split(_rows(where, text, names))
     yield from problems
     width, height = size_of(image) if size_of else (0, 0)
-    review = Review.REVIEWED if found.labels and _is_reviewed(tree, image) else Review.UNOPENED
-    yield ImageLabels(image, width, height, boxes, review)
-
-
-def _is_reviewed(tree: _Tree, image: str) -> bool:
-    return _REVIEWED not in tree.texts or image in tree.texts[_REVIEWED].decode(errors="replace").split("\n")
+    yield ImageLabels(image, width, height, boxes, found.review)
 
 
 def _rows(where: str, text: str, names: Sequence[str]) -> Iterator[Box | Problem]:

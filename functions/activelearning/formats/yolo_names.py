@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from activelearning.errors import FormatError
 from activelearning.formats import places
 
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))")
 _START = re.compile(r"^names[ \t]*:[ \t]*", re.MULTILINE)
 _QUOTED = r""" "(?:[^"\\]|\\.)*" | '(?:[^']|'')*' """
-_FLOW_ENTRY = re.compile(rf"\s*(?:(\d{{1,6}})\s*:\s*)?({_QUOTED}|[^,\]}}\"']+)\s*(?:,|[\]}}])", re.VERBOSE)
+_FLOW_ENTRY = re.compile(rf"\s*(?:(\d{{1,6}})\s*:\s*)?({_QUOTED}|[^,\]}}\"'\s][^,\]}}]*)\s*(?:,|[\]}}])", re.VERBOSE)
 _BLOCK_ENTRY = re.compile(rf"[ \t]*(?:-|(\d{{1,6}})[ \t]*:)[ \t]+({_QUOTED}|[^\"'\#\s].*?)[ \t]*(?:[ \t]\#.*)?", re.VERBOSE)
 
 
@@ -60,12 +61,12 @@ def _block(text: str) -> Iterator[tuple[str | None, str]]:
 def _unquoted(text: str) -> str:
     if text[:1] == "'":
         return text[1:-1].replace("''", "'")
-    if text[:1] != '"':
-        return text.strip()
-    try:
-        return str(json.loads(text))
-    except ValueError:
-        return text[1:-1]
+    return _ESCAPE.sub(_unescaped, text[1:-1]) if text[:1] == '"' else text.strip()
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    code = int(escape[1] or escape[2] or escape[3] or "0", 16)
+    return chr(code) if 0 < code < 0x110000 else escape[4] or ""
 
 
 def to_yaml(names: Sequence[str]) -> str:

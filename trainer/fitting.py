@@ -1,0 +1,102 @@
+"""From the labelled set to a model in the store: train, or go on from the checkpoint; export; prove the export."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+
+from activelearning import layout
+from activelearning.commits import Commit
+from activelearning.errors import BlobExists, BlobMissing
+from activelearning.labels import ImageLabels
+from trainer import dataset, detectors, export, training, weights
+from trainer.work import Work
+
+_PARITY_IMAGES = 8
+
+
+def trained_model(work: Work, images: tuple[ImageLabels, ...], test: tuple[ImageLabels, ...], parent: Commit | None) -> bytes:
+    """The run's model as ONNX: the one that an earlier attempt finished, or a newly trained one."""
+    blobs, name = work.store.labels, layout.model(work.job.run, "model.onnx")
+    with suppress(BlobMissing):
+        return blobs.read(name).content
+    settings = work.settings
+    size = dataset.input_size(settings.detector.long_side, images, work.store.images)
+    data = dataset.load(work.store.images, images, settings.classes, size)
+    work.report(data.problems)
+    model = _fit(work, data, {labels.image for labels in test}, parent)
+    family = settings.detector.family
+    onnx = export.export(model, family, size)
+    samples = [example.pixels for example in data.examples[:_PARITY_IMAGES]]
+    parity = export.check_parity(model, onnx, family, samples, settings.prediction)
+    work.tell(f"exported to ONNX: {parity.detections} detections compared, largest score difference {parity.score_difference:.1g}")
+    trained = weights.weights_of(model, family, settings.classes).to_bytes()
+    with suppress(BlobExists):
+        blobs.create(layout.model(work.job.run, "weights.pt"), trained)
+    with suppress(BlobExists):
+        blobs.create(layout.trained_images(work.job.run), "\n".join(labels.image for labels in images).encode())
+    with suppress(BlobExists):
+        blobs.create(name, onnx)
+    return blobs.read(name).content
+
+
+def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | None) -> torch.nn.Module:
+    settings = work.settings
+    model = detectors.build(settings.detector.family, len(settings.classes), settings.training.seed)
+    warm = _warm_start(work, model, test, parent)
+    config = replace(settings.training, seed=settings.training.seed + int(work.job.run.rpartition("/")[2]))
+    iterations = config.warm_iterations if warm else config.iterations
+    work.tell(f"training on {len(data.examples)} images of {data.input_size[0]}×{data.input_size[1]}, {iterations} iterations")
+    keeper = _CheckpointKeeper(work)
+
+    def on_progress(progress: training.Progress) -> None:
+        if progress.iteration % 10 == 0:
+            loss = sum(progress.losses.values())
+            work.tell(f"iteration {progress.iteration} of {progress.iterations}, loss {loss:.3f}")
+
+    return training.train(
+        model,
+        data.examples,
+        config,
+        iterations=iterations,
+        learning_rate=config.warm_learning_rate if warm else config.learning_rate,
+        checkpoint=keeper.load(),
+        on_checkpoint=keeper.save,
+        on_progress=on_progress,
+    )
+
+
+def _warm_start(work: Work, model: torch.nn.Module, test: set[str], parent: Commit | None) -> bool:
+    settings, blobs = work.settings, work.store.labels
+    if not (parent and parent.model and settings.training.warm_iterations):
+        return False
+    known = blobs.read(layout.trained_images(parent.model)).content.decode().split("\n")
+    if not test.isdisjoint(known):
+        work.tell("images that the last model was trained on are in the test split now, so this one is trained from scratch")
+        return False
+    last = weights.Weights.from_bytes(blobs.read(layout.model(parent.model, "weights.pt")).content)
+    work.tell(weights.warm_start(model, last, settings.detector.family, settings.classes))
+    return True
+
+
+class _CheckpointKeeper:
+    """The run's checkpoint in the store, replaced by compare-and-swap: a trainer that lost its lease cannot overwrite a rival's."""
+
+    def __init__(self, work: Work):
+        self._work = work
+        self._name = layout.model(work.job.run, "checkpoint.pt")
+        self._etag: str | None = None
+
+    def load(self) -> training.Checkpoint | None:
+        try:
+            blob = self._work.store.labels.read(self._name)
+        except BlobMissing:
+            return None
+        self._etag = blob.etag
+        checkpoint = training.Checkpoint.from_bytes(blob.content)
+        self._work.tell(f"going on from the checkpoint at iteration {checkpoint.iteration}")
+        return checkpoint
+
+    def save(self, checkpoint: training.Checkpoint) -> None:
+        self._etag = self._work.store.labels.replace(self._name, checkpoint.to_bytes(), self._etag)
+        self._work.progressed()
