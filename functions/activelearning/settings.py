@@ -15,7 +15,7 @@ from activelearning.labels import BACKGROUND
 
 STRATEGIES = ("least-confidence", "most-confidence", "random", "entropy", "margin")
 AGGREGATIONS = ("min", "mean", "max", "sum")
-TASKS = ("boxes", "masks")
+TASKS = ("boxes",)
 OTHER_FOLDERS = "*"
 """The key of `folder_quotas` that stands for every folder not named there."""
 
@@ -170,7 +170,7 @@ class Settings:
     """One project."""
 
     classes: Annotated[tuple[str, ...], "The classes, in the order of their ids.", class_names]
-    task: Annotated[str, f"What people draw: {' or '.join(TASKS)}.", one_of(TASKS)] = "boxes"
+    task: Annotated[str, f"What people draw: {' or '.join(TASKS)}; masks travel through the tables but are not trained on yet.", one_of(TASKS)] = "boxes"
     detector: Detector = Detector()
     training: Training = Training()
     selection: Selection = Selection()

@@ -98,6 +98,7 @@ def _review_vott(folder: Path, truth: Truth) -> tuple[Work, Path | None]:
         project["frames"][file] = stay + [_new_region(box, number, sizes[file]) for number, box in enumerate(done.drawn, len(stay) + 1)]
         totals += done.totals
     project["visitedFrames"] = sorted(truth)
+    project.pop("drafts", None)  # a key of ours, which VoTT drops when it saves
     path.write_text(json.dumps(project), "utf-8")
     return Work(len(truth), totals), None
 
