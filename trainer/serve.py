@@ -19,8 +19,8 @@ from activelearning.state import Job
 from activelearning.store import Message, Store
 
 POLL_SECONDS = 0.2
-VISIBILITY_SECONDS = 60.0
-_RENEW_SECONDS = 15.0
+VISIBILITY_SECONDS = 30.0
+_RENEW_SECONDS = 8.0
 _RETRY_SECONDS = 5.0
 
 Log = Callable[[str], None]

@@ -1,42 +1,37 @@
 """What all our commands share: one plain sentence and exit code 1 on a user's error, JSON on request, progress on long work."""
 
 import argparse
+import contextlib
+import io
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from activelearning.errors import StoreError, UserError
+from activelearning.labels import Problem
+
+_QUIET_SECONDS = 2.0
+_MOST_WARNINGS = 20
 
 Command = Callable[[argparse.Namespace], None]
 T = TypeVar("T")
 
 
-def parser(program: str, purpose: str, example: str) -> argparse.ArgumentParser:
-    """A parser whose help ends in an example."""
-    return argparse.ArgumentParser(
-        prog=program, description=purpose, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
 class Commands:
-    """The sub-commands of one program."""
+    """The sub-commands of one program; every help ends in an example."""
 
     def __init__(self, program: str, purpose: str, example: str):
         self.program = program
-        self.parser = parser(program, purpose, example)
+        self.parser = argparse.ArgumentParser(program, description=purpose, **_ends_in(f"{program} {example}"))
         self._subparsers = self.parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(self, name: str, run: Command, purpose: str, example: str) -> argparse.ArgumentParser:
         """Add a command and return its parser, for its arguments."""
-        sub: argparse.ArgumentParser = self._subparsers.add_parser(
-            name,
-            help=purpose,
-            description=purpose,
-            epilog=f"example:\n  {self.program} {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        shown = _ends_in(f"{self.program} {name} {example}")
+        sub: argparse.ArgumentParser = self._subparsers.add_parser(name, help=purpose, description=purpose, **shown)
         sub.set_defaults(run=run)
         return sub
 
@@ -46,13 +41,17 @@ class Commands:
         return guarded(lambda: arguments.run(arguments))
 
 
+def _ends_in(example: str) -> dict[str, Any]:
+    return {"epilog": f"example:\n  {example}", "formatter_class": argparse.RawDescriptionHelpFormatter}
+
+
 def guarded(work: Callable[[], None]) -> int:
     """Run a command: a user's error is one sentence on stderr and exit code 1, Ctrl-C is 130."""
     try:
+        _print_any_name()
         work()
     except (UserError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -60,7 +59,22 @@ def guarded(work: Callable[[], None]) -> int:
         # The reader of our output has gone (`| head`); there is nobody left to tell.
         sys.stderr.close()
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _failed(f"{error.filename}: {error.strerror}")
     return 0
+
+
+def _failed(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _print_any_name() -> None:
+    # A console of Windows or a file name that is no text must not end a command that has done its work.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def add_json(sub: argparse.ArgumentParser) -> None:
@@ -69,8 +83,21 @@ def add_json(sub: argparse.ArgumentParser) -> None:
 
 
 def emit(arguments: argparse.Namespace, value: dict[str, Any], text: str) -> None:
-    """Print a command's result, as JSON where that was asked for."""
-    print(json.dumps(value, ensure_ascii=False) if arguments.json else text)
+    """Print a command's result, as JSON (ASCII, so that no pipe can spoil it) where that was asked for."""
+    print(json.dumps(value) if arguments.json else text, flush=True)
+
+
+def warn(problems: Sequence[Problem]) -> None:
+    """Tell of what was left out, on stderr: problems of one kind in one line, and no more lines than a person reads."""
+    alike: dict[str, list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault(problem.what, []).append(problem)
+    told = list(alike.values())[:_MOST_WARNINGS]
+    for first, *others in told:
+        print(f"warning: {first}" + (f" (and {len(others):,} more like this)" if others else ""), file=sys.stderr)
+    untold = len(problems) - sum(map(len, told))
+    if untold:
+        print(f"warning: {plural(untold, 'other problem')} not shown; --json names every one", file=sys.stderr)
 
 
 def progress(things: Iterable[T], what: str, total: int) -> Iterator[T]:
@@ -79,10 +106,29 @@ def progress(things: Iterable[T], what: str, total: int) -> Iterator[T]:
     for number, thing in enumerate(things, 1):
         yield thing
         now = time.monotonic()
-        if now - started > 2 and now - told > 1:
+        if now - started > _QUIET_SECONDS and now - told > 1:
             told = now
             remaining = (now - started) / number * max(total - number, 0)
             print(f"{what}: {number:,} of {total:,}, {remaining:.0f} s left", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+    """While one long step runs that cannot say how far it is, say on stderr that it goes on."""
+    done = threading.Event()
+    teller = threading.Thread(target=_tell_until, args=(done, what), daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+def _tell_until(done: threading.Event, what: str) -> None:
+    started = time.monotonic()
+    while not done.wait(_QUIET_SECONDS):
+        print(f"{what}: {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
 def plural(number: int, noun: str) -> str:

@@ -18,7 +18,7 @@ from activelearning.state import DONE, FAILED, QUEUED, RUNNING, TRAIN, Iteration
 from activelearning.store import Store
 
 SWEEP_SECONDS = 300.0
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 30.0
 MAX_ATTEMPTS = 5
 
 

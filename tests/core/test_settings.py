@@ -35,7 +35,6 @@ def _settings(draw: st.DrawFn) -> Settings:
     )
     return Settings(
         classes,
-        task=draw(st.sampled_from(["boxes", "masks"])),
         detector=draw(st.builds(Detector, family=_names, long_side=st.integers(1, 9).map(lambda n: 32 * n))),
         training=draw(st.builds(Training, learning_rate=st.floats(1e-9, 10), vertical_flip=st.booleans(), threads=st.integers(0, 64))),
         selection=draw(selection),
@@ -92,7 +91,7 @@ def test_every_setting_has_a_name_and_an_explanation() -> None:
         ('classes = "knot"', 'classes is "knot", but must be a list of texts'),
         ("classes = [1]", "classes is 1, but must be a text in quotes"),
         ("classes = ", "each line must read key = value"),
-        (HEAD + 'task = "points"', "task is 'points', but must be one of: boxes, masks"),
+        (HEAD + 'task = "points"', "task is 'points', but must be one of: boxes"),
         (HEAD + "detector = 3", "detector is 3, but must be a table"),
         (HEAD + "[selektion]", "'selektion' is unknown; the nearest known keys are selection"),
         (HEAD + "[training]\niteration = 3", "'training.iteration' is unknown; the nearest known keys are training.iterations"),
