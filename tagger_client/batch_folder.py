@@ -1,4 +1,4 @@
-"""The folder a batch is reviewed in: `batch.json`, `images/`, the drafts as they were, and the tool's own files.
+"""The folder a batch is reviewed in: `batch.json`, `images/` and the tool's own files.
 
 Rule: nothing in it is deleted or overwritten by us once a person may have worked on it. `batch.json` is written before the claim
 is made, so that a download that was cut off goes on with the very same claim.
@@ -8,16 +8,19 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any, get_origin
 
 from activelearning import layout
 from activelearning.errors import UserError
 from activelearning.labels import ImageLabels
 
+TOOLS = ("vott", "vott2", "cvat", "coco")
+
 MANIFEST = "batch.json"
 IMAGES = "images"
-DRAFTS = "drafts.csv"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 120
@@ -32,6 +35,11 @@ class LocalImage:
     width: int = 0
     height: int = 0
     problem: str = ""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.file != _sanitised(self.file):
+            raise ValueError(f"'{self.file}' is no file of a batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,45 +57,73 @@ class Manifest:
     """Reviewed uploads made from this folder."""
     released: bool = False
 
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.tool not in TOOLS:
+            raise ValueError(f"'{self.tool}' is no tool")
+
     @property
     def usable(self) -> tuple[LocalImage, ...]:
         """The images that could be fetched."""
         return tuple(image for image in self.images if not image.problem)
 
 
+def _check_types(value: LocalImage | Manifest) -> None:
+    for one in fields(value):
+        kind = get_origin(one.type) or one.type
+        if not isinstance(getattr(value, one.name), kind):  # type: ignore[arg-type]
+            raise TypeError(f"'{one.name}' is not what it should be")
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Raises `UserError` where the folder is not one of ours."""
     path = folder / MANIFEST
     try:
-        value = json.loads(path.read_text("utf-8"))
-        images = tuple(LocalImage(**image) for image in value["images"])
-        return Manifest(**value | {"images": images, "uploaded": tuple(value["uploaded"])})
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder}: there is no {MANIFEST}, so this is not the folder of a batch; name the one `tagger download` made"
-        ) from None
+        return _decode(json.loads(path.read_text("utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder}: there is no {MANIFEST} in it; name the folder that `tagger download` made") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: it is damaged ({error}); download the batch again into a new folder") from None
+        raise UserError(
+            f"{path}: is damaged ({error}); nothing was touched, put the file back as it was or download another batch into a new folder"
+        ) from None
+
+
+def _decode(value: dict[str, Any]) -> Manifest:
+    images = tuple(LocalImage(**image) for image in value["images"])
+    return Manifest(**value | {"images": images, "uploaded": tuple(value["uploaded"])})
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Replace `batch.json` in one step."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode())
     return manifest
 
 
+def mark(folder: Path, **changes: object) -> Manifest:
+    """Change single fields of `batch.json`."""
+    return write_manifest(folder, replace(read_manifest(folder), **changes))  # type: ignore[arg-type]
+
+
+def abandon(folder: Path) -> None:
+    """Take back a folder for which nothing could be claimed, if there is nothing else in it."""
+    (folder / MANIFEST).unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens."""
+    """Write a file so that it is there whole or not at all, whatever happens, making its folder."""
     temporary = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); make room or choose another folder, then run the command again"
         ) from None
@@ -101,10 +137,9 @@ def local_names(images: Iterable[ImageLabels]) -> tuple[LocalImage, ...]:
 def _file_name(rank: int, image: str) -> str:
     folder, filename = layout.split_image(image)
     stem, dot, suffix = filename.rpartition(".")
-    readable = _UNSAFE.sub("_", "_".join(part for part in (*folder.split("/"), stem) if part))
-    return f"{rank:04d}_{readable[-_LONGEST_NAME:]}{dot}{suffix.lower()}"
+    readable = _sanitised("_".join(part for part in (*folder.split("/"), stem) if part))
+    return f"{rank:04d}_{readable[-_LONGEST_NAME:]}{dot}{_sanitised(suffix.lower())[-_LONGEST_NAME:]}"
 
 
-def mark(folder: Path, **changes: object) -> Manifest:
-    """Change single fields of `batch.json`."""
-    return write_manifest(folder, replace(read_manifest(folder), **changes))  # type: ignore[arg-type]
+def _sanitised(name: str) -> str:
+    return _UNSAFE.sub("_", name)

@@ -1,22 +1,22 @@
 """`tagger download`: claim a batch, fetch its images, lay out the drafts for the tool."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import gmtime, strftime
 
-from activelearning import claims, journal, layout, overlap, steps, table
+from activelearning import claims, intact, journal, layout, overlap, state, steps, table
 from activelearning.claims import Wanted
 from activelearning.errors import BlobExists, BlobMissing, UserError
-from activelearning.images import content_hash, upright_size
+from activelearning.images import content_hash
 from activelearning.labels import ImageLabels, Problem, Review
 from activelearning.settings import Settings
 from activelearning.store import Blobs, Store
-from tagger_client import batch_folder, tools
-from tagger_client.batch_folder import DRAFTS, IMAGES, LocalImage, Manifest
+from tagger_client import batch_folder, handed_out, tools
+from tagger_client.batch_folder import IMAGES, MANIFEST, LocalImage, Manifest
 
 _CONCURRENT_FETCHES = 8
 
@@ -24,8 +24,18 @@ Progress = Callable[[Iterator["Fetched"], str, int], Iterator["Fetched"]]
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """What a tagger asks for: how many images, laid out for which tool, for whom, and which ones."""
+
+    count: int
+    tool: str
+    tagger: str
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
-    """An image that was fetched, with its drafts; or why it could not be."""
+    """An image that was fetched, with its drafts; `note` says what is wrong with it."""
 
     local: LocalImage
     drafts: ImageLabels
@@ -34,43 +44,80 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """A batch that is ready: its folder's manifest, the number of draft boxes, what to open, and what went wrong on the way."""
+    """A batch that is ready: its folder's manifest, until when it is claimed, its draft boxes, and what went wrong on the way."""
 
     manifest: Manifest
+    expires_at: float
     drafts: int
-    open_this: str
     problems: tuple[Problem, ...]
 
 
-def download(store: Store, folder: Path, count: int, tool: str, tagger: str, wanted: Wanted, now: float, progress: Progress) -> Downloaded:
+def download(store: Store, folder: Path, order: Order, now: float, progress: Progress) -> Downloaded:
     """Claim and lay out a batch in `folder`; a download that was cut off there goes on with its claim."""
     settings = steps.project(store)
-    manifest = _begin(store, folder, count, tool, tagger, now)
+    _check(order, settings)
+    manifest = _begin(store, folder, order, now)
     steps.adopt(store)
-    batch, rows = claims.claim(store.labels, manifest.batch, tagger, manifest.count, wanted, now, settings.policy.claim_days)
+    expires_at, rows = _claim(store, folder, manifest, order.wanted, now, settings.policy.claim_days)
     if not manifest.images:
-        journal.write(store.labels, tagger, "claimed", now, batch=batch.id, images=len(rows))
+        journal.write(store.labels, manifest.tagger, "claimed", now, batch=manifest.batch, images=len(rows))
         manifest = batch_folder.write_manifest(folder, replace(manifest, images=batch_folder.local_names(rows)))
-    pairs = list(zip(manifest.images, (_drafts(labels, settings, wanted) for labels in rows), strict=True))
+    pairs = list(zip(manifest.images, (_drafts(labels, settings, order.wanted) for labels in rows), strict=True))
     fetched = list(progress(_fetch_all(store.images, folder / IMAGES, pairs), "fetching images", len(pairs)))
-    return _lay_out(store, folder, manifest, fetched, settings)
+    return _lay_out(store, folder, manifest, fetched, settings, expires_at)
 
 
-def _begin(store: Store, folder: Path, count: int, tool: str, tagger: str, now: float) -> Manifest:
-    if not (folder / batch_folder.MANIFEST).exists():
-        if folder.exists() and any(not name.name.startswith(".batch.json") for name in folder.iterdir()):
-            raise UserError(f"{folder} is not empty, and nothing in it will be touched: choose a new folder")
-        batch = f"{strftime('%Y%m%dT%H%M%S', gmtime(now))}-{secrets.token_hex(3)}"
-        return batch_folder.write_manifest(folder, Manifest(store.url, batch, tagger, tool, count))
+def _check(order: Order, settings: Settings) -> None:
+    label = order.wanted.label
+    if label and label not in settings.classes:
+        raise UserError(f"--class {label}: the project has no such class, only {', '.join(settings.classes)}")
+    tools.check_classes(order.tool, settings.classes)
+
+
+def _begin(store: Store, folder: Path, order: Order, now: float) -> Manifest:
+    if (folder / MANIFEST).exists():
+        return _resumed(store, folder, order)
+    if folder.exists() and not _is_empty(folder):
+        raise UserError(f"{folder} is not an empty folder, and nothing in it will be touched: choose a new one")
+    batch = f"{strftime('%Y%m%dT%H%M%S', gmtime(now))}-{secrets.token_hex(3)}"
+    return batch_folder.write_manifest(folder, Manifest(store.url, batch, order.tagger, order.tool, order.count))
+
+
+def _is_empty(folder: Path) -> bool:
+    # A killed predecessor may have left its unfinished batch.json.
+    return folder.is_dir() and all(path.name == f".{MANIFEST}.part" for path in folder.iterdir())
+
+
+def _resumed(store: Store, folder: Path, order: Order) -> Manifest:
     manifest = batch_folder.read_manifest(folder)
     if manifest.ready or manifest.released:
-        done = "is handed in" if manifest.uploaded else "was given back" if manifest.released else "is not handed in yet (`tagger upload`)"
+        done = "was given back" if manifest.released else "is handed in" if manifest.uploaded else "is here and not handed in yet"
         raise UserError(f"{folder} holds batch {manifest.batch}, which {done}; nothing in it will be touched: choose a new folder")
-    if manifest.tool != tool or manifest.store != store.url:
-        raise UserError(
-            f"{folder} holds a download for {manifest.tool} from {manifest.store} that was cut off: go on with these, or choose a new folder"
-        )
+    if (manifest.store, manifest.tool, manifest.count) != (store.url, order.tool, order.count):
+        again = f"`tagger download {manifest.count} --store {manifest.store} --to {folder} --tool {manifest.tool}`"
+        raise UserError(f"{folder} holds a download that was cut off: go on with {again}, or choose a new folder")
+    if manifest.images and manifest.batch not in state.load(store.labels).batches:
+        raise _lost(folder)
     return manifest
+
+
+def _lost(folder: Path) -> UserError:
+    return UserError(f"{folder} holds a download that was cut off, and its claim has run out since: download into a new folder")
+
+
+def _claim(
+    store: Store, folder: Path, manifest: Manifest, wanted: Wanted, now: float, days: float
+) -> tuple[float, tuple[ImageLabels, ...]]:
+    """When the claim runs out, and its rows."""
+    try:
+        batch, rows = claims.claim(store.labels, manifest.batch, manifest.tagger, manifest.count, wanted, now, days)
+    except UserError:
+        if not manifest.images:
+            batch_folder.abandon(folder)
+        raise
+    if manifest.images and [local.image for local in manifest.images] != [labels.image for labels in rows]:
+        raise _lost(folder)
+    return batch.expires_at, rows
 
 
 def _drafts(labels: ImageLabels, settings: Settings, wanted: Wanted) -> ImageLabels:
@@ -82,8 +129,7 @@ def _drafts(labels: ImageLabels, settings: Settings, wanted: Wanted) -> ImageLab
     return replace(labels, boxes=tuple(capped), review=Review.UNOPENED)
 
 
-def _fetch_all(images: Blobs, folder: Path, pairs: list[tuple[LocalImage, ImageLabels]]) -> Iterator[Fetched]:
-    folder.mkdir(exist_ok=True)
+def _fetch_all(images: Blobs, folder: Path, pairs: Sequence[tuple[LocalImage, ImageLabels]]) -> Iterator[Fetched]:
     with ThreadPoolExecutor(_CONCURRENT_FETCHES) as pool:
         yield from pool.map(lambda pair: _fetch(images, folder, *pair), pairs)
 
@@ -93,28 +139,41 @@ def _fetch(images: Blobs, folder: Path, local: LocalImage, drafts: ImageLabels) 
     try:
         # A file that is there came whole: it is renamed into place.
         content = path.read_bytes() if path.exists() else images.read(local.image).content
-        width, height = upright_size(content, local.image)
-    except (BlobMissing, UserError) as error:
-        problem = "it is gone from the container" if isinstance(error, BlobMissing) else str(error).partition(": ")[2]
-        return Fetched(replace(local, problem=problem), replace(drafts, boxes=()), problem)
+        width, height = intact.check_whole(content, local.image)
+    except BlobMissing:
+        return _unusable(local, drafts, "it is gone from the container")
+    except UserError as error:
+        return _unusable(local, drafts, str(error).removeprefix(f"{local.image}: "))
     if not path.exists():
         batch_folder.write_file(path, content)
     found = replace(drafts, width=width, height=height, content_hash=content_hash(content))
-    if drafts.content_hash not in ("", found.content_hash):
-        found = replace(found, boxes=())
-        return Fetched(
-            replace(local, width=width, height=height), found, "it was replaced since the model saw it; the drafts were left out"
-        )
-    return Fetched(replace(local, width=width, height=height), found)
+    measured = replace(local, width=width, height=height)
+    if drafts.content_hash in ("", found.content_hash):
+        return Fetched(measured, found)
+    return Fetched(measured, replace(found, boxes=()), "it was replaced since the model saw it; the drafts were left out")
 
 
-def _lay_out(store: Store, folder: Path, manifest: Manifest, fetched: list[Fetched], settings: Settings) -> Downloaded:
-    handed_out = table.table_bytes(f.drafts for f in fetched)
+def _unusable(local: LocalImage, drafts: ImageLabels, problem: str) -> Fetched:
+    return Fetched(replace(local, problem=problem), replace(drafts, boxes=()), f"{problem}; it is not in the batch")
+
+
+def _lay_out(
+    store: Store, folder: Path, manifest: Manifest, fetched: Sequence[Fetched], settings: Settings, expires_at: float
+) -> Downloaded:
     with suppress(BlobExists):
-        store.labels.create(layout.batch_totag(manifest.batch), handed_out)
-    batch_folder.write_file(folder / DRAFTS, handed_out)
-    drafts = [replace(f.drafts, image=f.local.file) for f in fetched if not f.local.problem]
-    open_this = tools.write_drafts(manifest.tool, drafts, folder, settings.classes)
-    ready = batch_folder.write_manifest(folder, replace(manifest, images=tuple(f.local for f in fetched), ready=True))
-    problems = tuple(Problem(f.local.image, f.note) for f in fetched if f.note)
-    return Downloaded(ready, sum(len(labels.boxes) for labels in drafts), open_this, problems)
+        store.labels.create(layout.batch_totag(manifest.batch), table.table_bytes(f.drafts for f in fetched))
+    whole = replace(manifest, images=tuple(f.local for f in fetched))
+    drafts = handed_out.drafts(store.labels, whole)
+    (folder / IMAGES).mkdir(exist_ok=True)
+    local = [replace(drafts[image.image], image=image.file) for image in whole.usable]
+    tools.write_drafts(manifest.tool, local, folder, settings.classes)
+    ready = batch_folder.write_manifest(folder, replace(whole, ready=True))
+    return Downloaded(ready, expires_at, sum(len(labels.boxes) for labels in local), tuple(_problems(manifest.tool, fetched)))
+
+
+def _problems(tool: str, fetched: Sequence[Fetched]) -> Iterator[Problem]:
+    for one in fetched:
+        if one.note:
+            yield Problem(one.local.image, one.note)
+        elif tools.hidden(tool, one.local):
+            yield Problem(one.local.image, "the tool does not show files of this kind; release the batch and take another tool")

@@ -1,6 +1,6 @@
 """From an image file to the pixels a detector sees, and back: the one preprocessing of training, evaluation and prediction.
 
-Rule: the aspect ratio is kept; what is left of the network's input is filled with grey. EXIF orientation is applied first, so
+Rule: the aspect ratio is kept to within a tenth; what is left of the network's input is filled with grey. EXIF orientation is applied first, so
 `(w, h)` is always the size of the upright image.
 """
 
@@ -24,6 +24,7 @@ FILL = 114
 STRIDE = 32
 """The input's sides are multiples of it, so that a detector's coarsest grid fits."""
 
+_NEARLY = 0.9
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,9 +79,14 @@ def input_size(long_side: int, sizes: Iterable[tuple[int, int]]) -> tuple[int, i
 
 
 def fit(size: tuple[int, int], into: tuple[int, int]) -> tuple[int, int]:
-    """The largest (w, h) of `size`'s aspect ratio inside `into`, at least one pixel each way."""
+    """The (w, h) that an image of `size` takes inside `into`: the largest of its aspect ratio, at least one pixel each way.
+
+    Where that leaves less than a tenth of a side empty, the image is stretched to fill it: training stretches as much at random,
+    and the pixels are worth more to small objects than to the padding.
+    """
     scale = min(into[0] / size[0], into[1] / size[1])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    inner = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return into if all(side > _NEARLY * whole for side, whole in zip(inner, into, strict=True)) else inner
 
 
 def read_image(source: bytes | Path, into: tuple[int, int]) -> DetectorImage:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from activelearning import consume, journal, layout, steps
+from activelearning import commits, consume, journal, layout, steps
 from activelearning.errors import ActiveLearningError, MessageLost, StoreError, UserError
 from activelearning.state import Job
 from activelearning.store import Message, Store
@@ -113,7 +113,9 @@ class Trainer:
         journal.write(self.store.labels, self.owner, "job begun", self.clock(), job=job.id, run=job.run, attempt=job.attempts)
         settings = steps.project(self.store)
         commit = turn.run(Work(self.store, settings, job, heartbeat.tell, self.clock))
-        if commit is None:
+        # Who lost the lease may not publish: a rival is at work on the same job.
+        steps.renew_lease(self.store, job.id, self.owner, self.clock())
+        if not commits.publish(self.store.labels, commit, job.parent):
             steps.superseded(self.store, job.id, self.clock())
             return
         steps.adopt(self.store)

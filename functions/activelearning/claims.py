@@ -5,12 +5,12 @@ ranges of its bytes, which are jumped over unread; images in claims on an older 
 claim is simply gone, so its rows, which stand nearer to the head than any unclaimed ones, are handed out first.
 """
 
-import csv
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from activelearning import layout, state, table
-from activelearning.errors import BlobNameError, BoxError, UserError
+from activelearning import layout, state, table, uploads
+from activelearning.errors import BlobNameError, BoxError, FormatError, UserError
 from activelearning.labels import Box, ImageLabels
 from activelearning.overlap import within_confidence
 from activelearning.state import Batch, Claimed, State
@@ -34,7 +34,8 @@ class Wanted:
 
     def accepts(self, labels: ImageLabels) -> bool:
         """Whether the image is one of those asked for."""
-        in_folder = not self.folder or labels.image.startswith(self.folder.strip("/") + "/")
+        folder = self.folder.strip("/")
+        in_folder = not folder or labels.image.startswith(f"{folder}/")
         return in_folder and (not self._asks_for_boxes or any(self._box(box) for box in labels.boxes))
 
     @property
@@ -62,7 +63,7 @@ def claim(
     """Claim up to `count` images under the id `batch` and return the claim with its images' rows, in the order to review them.
 
     A batch id that is claimed already is returned as it is, so a tagger that was cut off asks again. Raises `UserError` when there
-    is nothing to hand out.
+    is nothing to hand out, and when the batch was given back.
     """
     if not 1 <= count <= _MAX_CLAIM:
         raise UserError(f"{count} images cannot be claimed at once: ask for 1 to {_MAX_CLAIM:,}")
@@ -70,8 +71,9 @@ def claim(
     groups: list[Group] = []
 
     def add(before: State) -> State:
+        groups.clear()
         if batch in before.batches:
-            return before
+            return _not_given_back(before, batch)
         groups[:] = _free(blobs, before, wanted, count)
         if not groups:
             raise UserError(_nothing_left(before, wanted))
@@ -80,6 +82,12 @@ def claim(
 
     after = state.update(blobs, add).batches[batch]
     return after, tuple(g.labels for g in groups) or rows_of(blobs, after)
+
+
+def _not_given_back(current: State, batch: str) -> State:
+    if not current.batches[batch].expires_at:
+        raise UserError(f"batch {batch} was given back or has expired: download into a new folder")
+    return current
 
 
 def _nothing_left(current: State, wanted: Wanted) -> str:
@@ -92,7 +100,7 @@ def _nothing_left(current: State, wanted: Wanted) -> str:
 
 def rows_of(blobs: Blobs, batch: Batch) -> tuple[ImageLabels, ...]:
     """Read a claim's rows again, in its order; rows in one piece are read in one piece."""
-    decode = _decoder(blobs, batch.totag)
+    decode = _decoder(_header(blobs, batch.totag), batch.totag)
     found = {
         g.labels.image: g.labels for start, stop in _merge(_ranges(batch.claimed)) for g in _groups(blobs, batch.totag, decode, start, stop)
     }
@@ -118,17 +126,16 @@ def _merge(ranges: Iterable[Range]) -> list[Range]:
     return merged
 
 
-def _elsewhere(current: State) -> frozenset[str]:
-    """Images that the current totag lists although somebody has them or has reviewed them since it was written."""
-    older = (c.image for batch in current.batches.values() if batch.totag != current.totag for c in batch.claimed)
-    reviewed = (image for upload in current.uploads.values() for image in upload.images)
-    return frozenset(older) | frozenset(reviewed)
+def _with_people(current: State) -> set[str]:
+    """Images that somebody has, or has reviewed, wherever in the current totag their rows may stand."""
+    claimed = {c.image for batch in current.batches.values() for c in batch.claimed}
+    return claimed.union(*(upload.images for upload in current.uploads.values()))
 
 
 def _free(blobs: Blobs, current: State, wanted: Wanted, count: int) -> list[Group]:
     if not current.totag:
         return []
-    skip = set(_elsewhere(current))
+    skip = _with_people(current)
     found: list[Group] = []
     for group in walk(blobs, current.totag, taken(current)):
         if group.labels.image not in skip and wanted.accepts(group.labels):
@@ -141,8 +148,8 @@ def _free(blobs: Blobs, current: State, wanted: Wanted, count: int) -> list[Grou
 
 def walk(blobs: Blobs, totag: str, holes: Sequence[Range] = ()) -> Iterator[Group]:
     """Every group of a totag from its head, but for those in the holes, which are never read."""
-    decode = _decoder(blobs, totag)
-    position = len(_header(blobs, totag))
+    header = _header(blobs, totag)
+    decode, position = _decoder(header, totag), len(header)
     for start, stop in holes:
         yield from _groups(blobs, totag, decode, position, start)
         position = stop
@@ -150,15 +157,14 @@ def walk(blobs: Blobs, totag: str, holes: Sequence[Range] = ()) -> Iterator[Grou
 
 
 def _header(blobs: Blobs, totag: str) -> bytes:
-    return blobs.read_range(totag, 0, 4096).partition(b"\n")[0] + b"\n"
+    return next((line for _, line in _lines(blobs, totag, 0, blobs.head(totag).size)), b"")
 
 
-def _decoder(blobs: Blobs, totag: str) -> Callable[[Sequence[str]], ImageLabels]:
-    return table.row_decoder(_fields(_header(blobs, totag)), totag)
-
-
-def _fields(line: bytes) -> list[str]:
-    return next(csv.reader([line.decode("utf-8-sig")]))
+def _decoder(header: bytes, totag: str) -> Callable[[Sequence[str]], ImageLabels]:
+    try:
+        return table.row_decoder(table.split_line(header.decode("utf-8-sig")), totag)
+    except UnicodeDecodeError:
+        raise FormatError(f"{totag}: this is not a label table, it is no UTF-8 text") from None
 
 
 def _groups(blobs: Blobs, totag: str, decode: Callable[[Sequence[str]], ImageLabels], start: int, stop: int) -> Iterator[Group]:
@@ -166,8 +172,8 @@ def _groups(blobs: Blobs, totag: str, decode: Callable[[Sequence[str]], ImageLab
     group: Group | None = None
     for line_start, line in _lines(blobs, totag, start, stop):
         try:
-            labels = decode(_fields(line))
-        except (BoxError, BlobNameError, UnicodeDecodeError, csv.Error):
+            labels = decode(table.split_line(line.decode()))
+        except (BoxError, BlobNameError, UnicodeDecodeError):
             continue
         line_stop = line_start + len(line)
         if group and group.labels.image == labels.image:
@@ -196,7 +202,11 @@ def _lines(blobs: Blobs, name: str, start: int, stop: int) -> Iterator[tuple[int
 
 
 def release(blobs: Blobs, batch: str) -> int:
-    """Give a claim back and return how many images that frees. What was reviewed of it stays reviewed. Doing it twice is harmless."""
+    """Give a claim back and return how many images that frees. Doing it twice is harmless.
+
+    What was reviewed of it stays reviewed, even if no event has told of the upload yet.
+    """
+    uploads.take_in(blobs, layout.check_id(batch), time.time())
     freed: list[int] = [0]
 
     def drop(before: State) -> State:

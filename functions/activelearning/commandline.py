@@ -25,12 +25,12 @@ class Commands:
 
     def __init__(self, program: str, purpose: str, example: str):
         self.program = program
-        self.parser = argparse.ArgumentParser(program, description=purpose, **_ends_in(f"{program} {example}"))
+        self.parser = argparse.ArgumentParser(program, description=purpose, **_ends_in(example))
         self._subparsers = self.parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(self, name: str, run: Command, purpose: str, example: str) -> argparse.ArgumentParser:
         """Add a command and return its parser, for its arguments."""
-        shown = _ends_in(f"{self.program} {name} {example}")
+        shown = _ends_in(f"{self.program} {example}")
         sub: argparse.ArgumentParser = self._subparsers.add_parser(name, help=purpose, description=purpose, **shown)
         sub.set_defaults(run=run)
         return sub

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from activelearning import layout
 from activelearning.errors import BlobMissing
-from activelearning.iterations import Status
-from activelearning.state import DONE, Batch, Iteration, Job, State
+from activelearning.iterations import Status, towards
+from activelearning.state import DONE, FAILED, Batch, Iteration, Job, State, intact
 from activelearning.store import Blobs
 
 _REMEMBERED_JOBS = 20
@@ -46,7 +46,8 @@ def _read(blobs: Blobs) -> tuple[Commit | None, str | None]:
     except BlobMissing:
         return None, None
     known = {f.name for f in fields(Commit)}
-    return Commit(**{key: value for key, value in json.loads(blob.content).items() if key in known}), blob.etag
+    with intact(layout.LATEST, "put an older copy in its place"):
+        return Commit(**{key: value for key, value in json.loads(blob.content).items() if key in known}), blob.etag
 
 
 def publish(blobs: Blobs, commit: Commit, parent: int) -> bool:
@@ -66,8 +67,10 @@ def publish(blobs: Blobs, commit: Commit, parent: int) -> bool:
 
 def consumed(blobs: Blobs, run: str) -> frozenset[str]:
     """Names of all reviewed uploads in a run's labelled set."""
+    name = layout.uploads(run)
     try:
-        return frozenset(json.loads(blobs.read(layout.uploads(run)).content))
+        with intact(name, "put a copy in its place"):
+            return frozenset(map(str, json.loads(blobs.read(name).content)))
     except BlobMissing:
         return frozenset()
 
@@ -82,10 +85,11 @@ def adopted(before: State, commit: Commit, trained: Collection[str]) -> State:
         sequence=commit.sequence,
         run=commit.run,
         totag=commit.totag,
+        next_iteration=max(before.next_iteration, layout.iteration_of(commit.run) + 1),
         images_arrived_at=before.images_arrived_at if before.images_arrived_at > commit.listed_at else 0.0,
         uploads={name: upload for name, upload in before.uploads.items() if name not in trained},
         batches={b.id: b for b in _still_open(before.batches.values(), finished)},
-        jobs=_remembered_jobs(before, commit),
+        jobs=_remembered_jobs(before, commit, trained),
         iterations=_remembered_iterations(before, commit),
     )
 
@@ -95,16 +99,18 @@ def _still_open(batches: Iterable[Batch], finished: Collection[str]) -> Iterable
     return (batch for batch in kept if batch.claimed)
 
 
-def _remembered_jobs(before: State, commit: Commit) -> dict[str, Job]:
-    jobs = dict(before.jobs)
-    if commit.job in jobs:
-        jobs[commit.job] = replace(jobs[commit.job], status=DONE, owner="", lease_until=0.0, progress="")
+def _remembered_jobs(before: State, commit: Commit, trained: Collection[str]) -> dict[str, Job]:
+    # A failed job is no longer worth a word when others have done its work, or when what it was to predict is out of date.
+    jobs = {job.id: job for job in before.jobs.values() if job.status != FAILED or not set(job.uploads).issubset(trained)}
+    if commit.job in before.jobs:
+        jobs[commit.job] = replace(before.jobs[commit.job], status=DONE, owner="", lease_until=0.0, progress="", reason="")
     done = sorted((job for job in jobs.values() if job.status == DONE), key=lambda job: job.queued_at)
     forgotten = {job.id for job in done[:-_REMEMBERED_JOBS]}
     return {name: job for name, job in jobs.items() if name not in forgotten}
 
 
 def _remembered_iterations(before: State, commit: Commit) -> dict[str, Iteration]:
-    current = Iteration(commit.run, Status.COMPLETED, commit.committed_at)
+    known = before.iterations.get(commit.run)
+    current = Iteration(commit.run, towards(known.status, Status.COMPLETED) if known else Status.COMPLETED, commit.committed_at)
     iterations = sorted({**before.iterations, commit.run: current}.values(), key=lambda i: i.updated_at)
     return {i.run: i for i in iterations[-_REMEMBERED_ITERATIONS:]}

@@ -1,18 +1,31 @@
-"""Labels that exist already: into the labelled set as one reviewed upload, or into the test split; and out of it again."""
+"""Labels that exist already: into the labelled set as one reviewed upload, or into the test split; and out of it again.
+
+Rule: only what a person has reviewed is taken in. A Pascal VOC file's images all are: labelImg writes `verified="no"` until somebody
+presses "verify", and hardly anybody does. Every other format says so itself, image by image, or is a list of finished work: VoTT by
+what was visited, CVAT by the tag `reviewed` where the task has one, our CSV by its column, COCO and YOLO by our own marks.
+"""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from time import gmtime, strftime
 
-from activelearning import commits, decisions, formats, labelled, layout, state, table
+from activelearning import commits, decisions, formats, labelled, layout, state, steps, table
 from activelearning.errors import BlobExists, BlobMissing, UserError
 from activelearning.images import upright_size
-from activelearning.labels import ImageLabels, Problem, Reading, Review
+from activelearning.labels import MODEL, ImageLabels, Problem, Reading, Review
+from activelearning.matching import with_blob_names, with_known_classes
+from activelearning.state import Upload
 from activelearning.store import Blobs, Store
 
+__all__ = ["with_blob_names", "with_known_classes"]
+
+_IMPORT = "import-"
 _HEADER_BYTES = 1 << 18
+_CONCURRENT_READS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +35,57 @@ class Imported:
     images: int
     boxes: int
     new: int
+    unreviewed: int
     problems: tuple[Problem, ...]
 
 
-def import_labels(store: Store, path: Path, classes: Sequence[str], form: str | None, split: str) -> Imported:
+def import_labels(store: Store, path: Path, classes: Sequence[str], form: str | None, split: str, now: float) -> Imported:
     """Take in the labels of a file or folder. `split` is `train` or `test`. The same labels twice are taken in once.
 
     An image that the container doesn't hold, or with a box of an unknown class, is left out and named.
     """
-    reading = formats.read(path, form, size_of=size_reader(store.images))
-    renamed = with_blob_names(reading, [info.name for info in store.images.list() if layout.is_image(info.name)], str(path))
-    known = with_known_classes(renamed, classes)
+    reading = read_truth(path, form)
+    blobs = [info.name for info in store.images.list() if layout.is_image(info.name)]
+    known = with_known_classes(with_blob_names(reading, blobs, str(path)), classes)
     images = labelled.union(known.images)
     if not images:
-        raise UserError(f"{path}: no image of it can be taken in; the first reason: {next(map(str, known.problems), 'it holds none')}")
-    new = labelled.join_test(store.labels, images) if split == "test" else _as_upload(store.labels, images)
-    return Imported(len(images), sum(len(i.boxes) for i in images), new, known.problems)
+        raise UserError(f"{path}: no image of it can be taken in; {_why_none(known)}")
+    measured = tuple(_measured(store.images, images))
+    new = labelled.join_test(store.labels, measured) if split == "test" else _as_upload(store, measured, now)
+    return Imported(len(images), sum(len(i.boxes) for i in images), new, len(known.images) - len(images), known.problems)
 
 
-def _as_upload(blobs: Blobs, images: Iterable[ImageLabels]) -> int:
-    content = table.table_bytes(images)
-    batch = f"import-{hashlib.sha256(content).hexdigest()[:16]}"
-    try:
-        blobs.create(layout.batch_reviewed(batch), content)
-    except BlobExists:
-        return 0
-    return sum(1 for _ in images)
+def _why_none(reading: Reading) -> str:
+    if reading.problems:
+        return f"the first reason: {reading.problems[0]}"
+    return f"none of its {len(reading.images)} images was reviewed by a person" if reading.images else "it lists no image"
+
+
+def read_truth(path: Path, form: str | None) -> Reading:
+    """Read a file whose labels are finished work (see the rule above); `form` None: as the content says."""
+    actual = form or formats.detect(path)
+    reading = formats.read(path, actual)
+    return replace(reading, images=tuple(map(_finished, reading.images))) if actual == "voc" else reading
+
+
+def _finished(labels: ImageLabels) -> ImageLabels:
+    # A model's box shows that this is one of our own drafts.
+    drafts = any(box.source == MODEL for box in labels.boxes)
+    return labels if drafts else replace(labels, review=Review.REVIEWED)
+
+
+def _measured(images: Blobs, labelled_images: Sequence[ImageLabels]) -> Iterator[ImageLabels]:
+    """The labels with the images' sizes, read from the images where the file didn't say (YOLO never does)."""
+    size_of = size_reader(images)
+
+    def measure(labels: ImageLabels) -> ImageLabels:
+        if labels.width and labels.height:
+            return labels
+        width, height = size_of(labels.image)
+        return replace(labels, width=width, height=height)
+
+    with ThreadPoolExecutor(_CONCURRENT_READS) as pool:
+        yield from pool.map(measure, labelled_images)
 
 
 def size_reader(images: Blobs) -> Callable[[str], tuple[int, int]]:
@@ -63,68 +101,41 @@ def size_reader(images: Blobs) -> Callable[[str], tuple[int, int]]:
     return size_of
 
 
-def with_blob_names(reading: Reading, blobs: Sequence[str], where: str) -> Reading:
-    """Give the images of a file their blob names: the very name, or one that ends in it, or has the same bare name, if only one does.
-
-    Files of other tools know an image by its bare name, or without its suffix.
-    """
-    index = _NameIndex(blobs)
-    images, problems = [], list(reading.problems)
-    for labels in reading.images:
-        found = index.find(labels.image)
-        if len(found) == 1:
-            images.append(replace(labels, image=found[0]))
-        else:
-            problems.append(Problem(f"{where} image {labels.image!r}", _no_one_image(found)))
-    return Reading(tuple(images), tuple(problems))
-
-
-def _no_one_image(found: Sequence[str]) -> str:
-    if not found:
-        return "no image of the container has this name; upload it first, or correct the name"
-    return f"{len(found)} images have this name ({', '.join(found[:3])}, …); write it with its folder"
+def _as_upload(store: Store, images: Iterable[ImageLabels], now: float) -> int:
+    """Hand in what the last import of an image didn't say already: older labels again must not undo what people corrected since."""
+    before = {labels.image: labels for labels in _imported(store.labels)}
+    fresh = [labels for labels in images if before.get(labels.image) != labels]
+    if not fresh:
+        return 0
+    content = table.table_bytes(fresh)
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    name = layout.batch_reviewed(f"{_IMPORT}{strftime('%Y%m%dT%H%M%S', gmtime(now))}-{digest}")
+    try:
+        store.labels.create(name, content)
+    except BlobExists:
+        return 0
+    steps.note_upload(store, name, now)
+    return len(fresh)
 
 
-class _NameIndex:
-    """Blob names by themselves, by bare file name and by bare name without suffix."""
-
-    def __init__(self, blobs: Sequence[str]):
-        self._names = frozenset(blobs)
-        self._bare: dict[str, list[str]] = {}
-        for name in blobs:
-            filename = layout.split_image(name)[1]
-            for key in {filename, Path(filename).stem}:
-                self._bare.setdefault(key, []).append(name)
-
-    def find(self, image: str) -> Sequence[str]:
-        if image in self._names:
-            return [image]
-        candidates = self._bare.get(image.rpartition("/")[2], [])
-        ending = [name for name in candidates if f"/{name}".endswith(f"/{image}") or f"/{name}".rpartition(".")[0].endswith(f"/{image}")]
-        return ending or candidates
-
-
-def with_known_classes(reading: Reading, classes: Sequence[str]) -> Reading:
-    """Leave out every image with a box of a class that the project doesn't have: without that box it would be a false truth."""
-    images, problems = [], list(reading.problems)
-    for labels in reading.images:
-        unknown = sorted({box.label for box in labels.boxes} - set(classes))
-        if unknown:
-            what = f"class '{unknown[0]}' is not in {layout.PROJECT} ({', '.join(classes)}); correct it and hand it in again, the image was left out"
-            problems.append(Problem(f"image {labels.image!r}", what))
-        else:
-            images.append(labels)
-    return Reading(tuple(images), tuple(problems))
+def _imported(blobs: Blobs) -> tuple[ImageLabels, ...]:
+    prefix = layout.batch_reviewed(_IMPORT).removesuffix("/reviewed.csv")
+    return labelled.union(*(labelled.read(blobs, info.name).images for info in blobs.list(prefix)))
 
 
 def current_labels(store: Store) -> tuple[ImageLabels, ...]:
-    """All that people have reviewed until now, the test split included."""
+    """All that people have reviewed until now, the test split included, and uploads of which no event has told yet."""
     current = state.load(store.labels)
     commit = commits.latest(store.labels)
     run = commit.run if commit and commit.tagged else ""
-    uploads = decisions.in_review_order(current.uploads.values())
+    uploads = decisions.in_review_order([*current.uploads.values(), *_untold(store)])
     reviewed = labelled.gather(store.labels, run, uploads).images
     return labelled.union(labelled.read(store.labels, layout.TEST).images, reviewed)
+
+
+def _untold(store: Store) -> Iterator[Upload]:
+    for name in steps.lost_uploads(store):
+        yield Upload(name, layout.batch_of_reviewed(name) or "", (), store.labels.head(name).modified)
 
 
 def export_labels(store: Store, form: str, target: Path, classes: Sequence[str]) -> int:

@@ -102,5 +102,6 @@ def towards(current: Status, target: Status) -> Status:
 
 
 def failure_of(current: Status) -> Status:
-    """The failed state that belongs to a running one; a state without one of its own stays as it is."""
-    return _FAILURE.get(current, current)
+    """The failed state of the stage that an iteration is in, or that comes next; a state that no stage follows stays as it is."""
+    ahead = TURN[TURN.index(current) :] if current in TURN else ()
+    return next((_FAILURE[status] for status in ahead if status in _FAILURE), current)

@@ -19,7 +19,7 @@ def write(blobs: Blobs, who: str, what: str, now: float, **facts: Any) -> None:
 
 def read(blobs: Blobs, day: str = "") -> Iterator[dict[str, Any]]:
     """All entries in the order of their times; `day` as `2026-11-20` limits them to one."""
-    for info in blobs.list(f"journal/{day}"):
+    for info in blobs.list(layout.journal_of(day)):
         yield json.loads(blobs.read(info.name).content)
 
 

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 
-from activelearning import layout, table
-from activelearning.errors import BlobChanged, BlobMissing
+from activelearning import commits, layout, table
+from activelearning.errors import BlobChanged, BlobExists, BlobMissing, FormatError, UserError
 from activelearning.labels import ImageLabels, Problem, Reading, Review
 from activelearning.store import Blobs
 
@@ -27,30 +28,65 @@ def read(blobs: Blobs, name: str) -> Reading:
 
 
 def gather(blobs: Blobs, parent: str, uploads: Iterable[str]) -> Reading:
-    """The labelled set of a run: its parent's (run name, or empty) and new reviewed uploads on top, in review order."""
-    readings = [read(blobs, layout.tagged(parent))] if parent else []
-    readings += [read(blobs, name) for name in uploads]
+    """The labelled set of a run: its parent's (run name, or empty) and new reviewed uploads on top, in review order.
+
+    An upload that is gone or unreadable is a problem, not the end of the others. Raises `UserError` for a parent's set that is:
+    a run must not shrink what people have done.
+    """
+    readings = [_whole(blobs, layout.tagged(parent))] if parent else []
+    readings += [read_upload(blobs, name) for name in uploads]
     problems: tuple[Problem, ...] = sum((r.problems for r in readings), ())
     return Reading(union(*(r.images for r in readings)), problems)
 
 
+def read_upload(blobs: Blobs, name: str) -> Reading:
+    """A reviewed upload; where it is gone or no label table, a reading without images whose problem says so."""
+    try:
+        return table.read_labels(blobs.read(name).content.decode("utf-8-sig"), name)
+    except BlobMissing:
+        return Reading(problems=(Problem(name, "this upload is gone from the store; hand it in again"),))
+    except (FormatError, UnicodeDecodeError) as error:
+        return Reading(problems=(Problem(name, f"this upload cannot be read ({error}); hand it in again"),))
+
+
+def _whole(blobs: Blobs, name: str) -> Reading:
+    if not blobs.exists(name):
+        raise UserError(f"{name} is gone from the store, and with it what was labelled until then: put a copy back")
+    return _flawless(read(blobs, name))
+
+
+def _flawless(reading: Reading) -> Reading:
+    if reading.problems:
+        raise UserError(f"{reading.problems[0]}; mend that row, or put a copy of the table in its place")
+    return reading
+
+
 def write(blobs: Blobs, run: str, images: Iterable[ImageLabels], uploads: Iterable[str]) -> None:
-    """Write a run's labelled set and the list of uploads in it; what a killed predecessor wrote is the same and stays."""
+    """Write the list of uploads in a run's labelled set, then the set; what a killed predecessor wrote is the same and stays.
+
+    Raises `UserError` where the run belongs to other uploads, which can only be when `state.json` was lost.
+    """
+    names = sorted(uploads)
+    _create_once(blobs, layout.uploads(run), json.dumps(names, indent=0).encode())
+    if commits.consumed(blobs, run) != set(names):
+        raise UserError(f"{layout.tagged(run)} holds other uploads than this job's: its run was begun before; the next upload begins another")
     _create_once(blobs, layout.tagged(run), table.table_bytes(images))
-    _create_once(blobs, layout.uploads(run), json.dumps(sorted(uploads), indent=0).encode())
 
 
 def _create_once(blobs: Blobs, name: str, content: bytes) -> None:
-    if not blobs.exists(name):
+    with suppress(BlobExists):
         blobs.create(name, content)
 
 
 def join_test(blobs: Blobs, images: Iterable[ImageLabels]) -> int:
-    """Put reviewed images into the test split, newer labels replacing older ones, and return how many images are new in it."""
-    joining = union(images)
+    """Put reviewed images into the test split, newer labels replacing older ones, and return how many images are new in it.
+
+    Raises `UserError` for a test split with a row that cannot be read: writing it back would lose that image.
+    """
+    joining = {labels.image: labels for labels in union(images)}
     while True:
         etag, present = _test(blobs)
-        merged = union(present, joining)
+        merged = tuple(({labels.image: labels for labels in present} | joining).values())
         if merged == present:
             return 0
         try:
@@ -65,4 +101,4 @@ def _test(blobs: Blobs) -> tuple[str | None, tuple[ImageLabels, ...]]:
         blob = blobs.read(layout.TEST)
     except BlobMissing:
         return None, ()
-    return blob.etag, table.read_labels(blob.content.decode("utf-8-sig"), layout.TEST).images
+    return blob.etag, _flawless(table.read_labels(blob.content.decode("utf-8-sig"), layout.TEST)).images

@@ -15,6 +15,8 @@ STATE = "state.json"
 TEST = "test.csv"
 PERFORMANCE = "performance.csv"
 LATEST = "models/latest.json"
+BATCHES = "batches/"
+"""Below it lies everything that was handed out and came back."""
 
 REVIEWED_QUEUE = "reviewed-uploads"
 NEW_IMAGES_QUEUE = "new-images"
@@ -36,6 +38,12 @@ def poison_queue(queue: str) -> str:
 def run_name(flow: str, iteration: int) -> str:
     """`main/3`: the third turn of the flow `main`."""
     return f"{flow}/{iteration}"
+
+
+def iteration_of(run: str) -> int:
+    """The number of a run: 3 of `main/3`; 0 of a text that is no run."""
+    number = run.rpartition("/")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def totag(run: str, job: str = "") -> str:
@@ -78,6 +86,11 @@ def unreadable(job: str, shard: int) -> str:
     return f"predictions/{job}/{shard:06d}-unreadable.json"
 
 
+def batch_folder(batch: str) -> str:
+    """What every blob of a batch starts with."""
+    return f"{BATCHES}{batch}/"
+
+
 def batch_totag(batch: str) -> str:
     """What a tagger was handed."""
     return f"batches/{check_id(batch)}/totag.csv"
@@ -108,6 +121,11 @@ def version_of_reviewed(name: str) -> int:
 def journal(stamp: str, unique: str) -> str:
     """One line of the audit trail; `stamp` is a UTC time `2026-11-20T13:26:01.123456Z`, so names sort by time."""
     return f"journal/{stamp[:10]}/{stamp[11:].replace(':', '')}-{unique}.json"
+
+
+def journal_of(day: str = "") -> str:
+    """What the journal's entries of a day (`2026-11-20`), or all of them, start with."""
+    return f"journal/{day}"
 
 
 def check_id(value: str) -> str:

@@ -2,19 +2,21 @@
 
 Rule: it is a TinyDB document, read with its ETag and written back whole by compare-and-swap. `update` takes a pure function from
 the old state to the new one and runs it again when somebody else wrote in between, so a decision is always made on what is there.
+Should it be lost, only the claims are: uploads, model and run are found again in the blobs.
 """
 
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from tinydb.storages import Storage
 
 from activelearning import layout
-from activelearning.errors import BlobChanged, BlobMissing, StoreError
+from activelearning.errors import BlobChanged, BlobMissing, StoreError, UserError
 from activelearning.iterations import Status
 from activelearning.store import Blobs
 
@@ -139,6 +141,15 @@ def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in mapping.items() if name != key}
 
 
+@contextmanager
+def intact(name: str, advice: str) -> Iterator[None]:
+    """Turn whatever decoding a damaged record raises into one plain sentence that ends in `advice`."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{name} is damaged ({type(error).__name__}: {error}): {advice}") from None
+
+
 class StateStorage(Storage):
     """TinyDB's storage over one blob, written only if nobody else wrote since it was read.
 
@@ -158,7 +169,8 @@ class StateStorage(Storage):
             self._etag = None
             return None
         self._etag = blob.etag
-        tables: dict[str, dict[str, Any]] = json.loads(blob.content)
+        with _intact():
+            tables: dict[str, dict[str, Any]] = json.loads(blob.content)
         return tables
 
     def write(self, data: dict[str, dict[str, Any]]) -> None:
@@ -220,7 +232,16 @@ def _document(value: Any) -> dict[str, Any]:
     return {f.name: list(v) if isinstance(v := getattr(value, f.name), tuple) else v for f in fields(value)}
 
 
+def _intact() -> AbstractContextManager[None]:
+    return intact(layout.STATE, "put an older copy in its place, or move it away: who has which images is forgotten then, and nothing else")
+
+
 def _decode(tables: Mapping[str, Mapping[str, Any]]) -> State:
+    with _intact():
+        return _state(tables)
+
+
+def _state(tables: Mapping[str, Mapping[str, Any]]) -> State:
     def rows(name: str) -> list[dict[str, Any]]:
         return list(tables.get(name, {}).values())
 

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ _OURS = ("source", "review", "content_hash", "mask")
 MEASURES = ("entropy", "margin")
 COLUMNS = _ANCESTOR + _OURS + MEASURES
 _NEEDED = _ANCESTOR[:6]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_FIELD = 1 << 26  # a run-length mask of a large image is long
 
 
@@ -30,29 +32,36 @@ def read_labels(text: str | Iterable[str], where: str) -> Reading:
 
     A row that makes no sense becomes a `Problem` that names it; the others are kept. Raises `FormatError` without a usable header.
     """
-    csv.field_size_limit(_LONGEST_FIELD)
     lines = io.StringIO(text.removeprefix("\ufeff"), newline="") if isinstance(text, str) else iter(text)
-    reader = csv.reader(lines)
+    decode = row_decoder(split_line(next(lines, "")), where)
     images: dict[str, ImageLabels] = {}
     problems: list[Problem] = []
-    try:
-        decode = row_decoder(next(reader, []), where)
-        for row in filter(None, reader):
-            try:
-                labels = decode(row)
-            except (BoxError, BlobNameError) as error:
-                problems.append(Problem(f"{where} row {reader.line_num}", f"{error}; the row was left out"))
-                continue
+    # Line by line: a quote that is never closed spoils its own row, not the rest of the file.
+    for number, line in enumerate(lines, 2):
+        try:
+            row = split_line(line)
+            labels = decode(row) if row else None
+        except (BoxError, BlobNameError) as error:
+            problems.append(Problem(f"{where} row {number}", f"{error}; the row was left out"))
+            continue
+        if labels:
             known = images.get(labels.image)
             images[labels.image] = merge(known, labels) if known else labels
-    except csv.Error as error:
-        problems.append(Problem(f"{where} row {reader.line_num}", f"this is no CSV ({error}); the rows from here on were left out"))
     return Reading(tuple(images.values()), tuple(problems))
 
 
+def split_line(line: str) -> list[str]:
+    """The fields of one line, none of a blank one. Raises `BoxError` for what is no CSV."""
+    try:
+        return next(csv.reader((line,)), [])
+    except csv.Error as error:
+        raise BoxError(f"it is no CSV ({error})") from None
+
+
 def merge(first: ImageLabels, second: ImageLabels) -> ImageLabels:
-    """Two rows, or two groups of rows, of the same image."""
-    return replace(first, boxes=first.boxes + second.boxes)
+    """Two rows, or two groups of rows, of the same image; it is reviewed only if both say so."""
+    review = first.review if first.review is second.review else Review.UNOPENED
+    return replace(first, boxes=first.boxes + second.boxes, review=review)
 
 
 def row_decoder(header: Sequence[str], where: str) -> Callable[[Sequence[str]], ImageLabels]:
@@ -60,10 +69,11 @@ def row_decoder(header: Sequence[str], where: str) -> Callable[[Sequence[str]], 
 
     It raises `BoxError` or `BlobNameError` with a plain text on a bad row; `FormatError` is raised here when columns are missing.
     """
+    csv.field_size_limit(_LONGEST_FIELD)
     names = [name.strip() for name in header]
     missing = [name for name in _NEEDED if name not in names]
     if missing:
-        raise FormatError(f"{where}: this is not a label table, the column{'s' * (len(missing) > 1)} {', '.join(missing)} are missing")
+        raise FormatError(f"{where}: this is not a label table, the column{'s' * (len(missing) > 1)} {', '.join(missing)} {'are' if missing[1:] else 'is'} missing")
     index = {name: position for position, name in enumerate(names)}
     measures = [name for name in MEASURES if name in index]
     # The ancestor's prediction tables have a confidence and no `source`; its truth tables have neither.
@@ -85,6 +95,12 @@ class _Row:
     def text(self, name: str) -> str:
         position = self.index.get(name)
         return "" if position is None else self.fields[position]
+
+    def plain(self, name: str) -> str:
+        value = self.text(name)
+        if _CONTROL.search(value):
+            raise BoxError(f"{name} is {value!r}, which holds a line break or another control character")
+        return value
 
     def number(self, name: str) -> float:
         try:
@@ -115,7 +131,7 @@ def _image(row: _Row, predicted: bool, measures: Sequence[str]) -> ImageLabels:
         row.pixels("height"),
         () if row.text("class") == BACKGROUND else (_box(row, predicted, measures),),
         _review(row.text("review"), predicted),
-        row.text("content_hash"),
+        row.plain("content_hash"),
         confidence,
     )
 
@@ -131,13 +147,13 @@ def _review(text: str, predicted: bool) -> Review:
 
 def _box(row: _Row, predicted: bool, measures: Sequence[str]) -> Box:
     return Box(
-        row.text("class"),
+        row.plain("class"),
         row.number("xmin"),
         row.number("ymin"),
         row.number("xmax"),
         row.number("ymax"),
         row.optional("box_confidence"),
-        row.text("source") or (MODEL if predicted else HUMAN),
+        row.plain("source") or (MODEL if predicted else HUMAN),
         _mask(row.text("mask")),
         tuple((name, value) for name in measures if (value := row.optional(name)) is not None),
     )

@@ -4,6 +4,7 @@ import argparse
 
 from activelearning.settings import Prediction, Training
 from tests.bench import bccd
+from trainer.assessment import for_evaluation
 from trainer.evaluation import Metrics, evaluate
 from trainer.export import export
 from trainer.predictor import Predictor
@@ -13,7 +14,7 @@ def run(args: list[str]) -> dict[str, object]:
     """Keys: `cpu_seconds` of all threads, `ap50` and `ap` of the exported model, `iterations`."""
     options = _parser().parse_args(args)
     trained = bccd.train_on_pool(options.iterations, options.seed, options.threads)
-    metrics = judge(Predictor(export(trained.model, bccd.FAMILY, bccd.shape()), bccd.FAMILY, Prediction()))
+    metrics = judge(Predictor(export(trained.model, bccd.FAMILY, bccd.shape()), bccd.FAMILY, for_evaluation(Prediction())))
     figures = {"ap50": metrics.value("ap50"), "ap": metrics.value("ap")}
     return {"cpu_seconds": round(trained.cpu_seconds, 1), **figures, "iterations": options.iterations}
 

@@ -76,9 +76,7 @@ def png(seed: int) -> bytes:
 def truth(seed: int, image: str) -> ImageLabels:
     """What a person labels in the scene."""
     drawn = scene(seed)
-    boxes = [
-        box_from_pixels(CLASSES[label], tuple(map(float, xyxy)), *SIZE) for xyxy, label in zip(drawn.boxes, drawn.labels, strict=True)
-    ]
+    boxes = [box_from_pixels(CLASSES[label], tuple(map(float, xyxy)), *SIZE) for xyxy, label in zip(drawn.boxes, drawn.labels, strict=True)]
     return ImageLabels(image, *SIZE, tuple(boxes))
 
 
