@@ -54,7 +54,7 @@ class Manifest:
     images: tuple[LocalImage, ...] = ()
     ready: bool = False
     uploaded: tuple[str, ...] = ()
-    """Reviewed uploads made from this folder."""
+    """Reviewed uploads made from this folder, in their order."""
     released: bool = False
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from activelearning.images import content_hash
 from activelearning.labels import ImageLabels, Problem, Review
 from activelearning.settings import Settings
 from activelearning.store import Blobs, Store
-from tagger_client import batch_folder, handed_out, tools
+from tagger_client import batch_folder, records, tools
 from tagger_client.batch_folder import IMAGES, MANIFEST, LocalImage, Manifest
 
 _CONCURRENT_FETCHES = 8
@@ -163,7 +163,7 @@ def _lay_out(
     with suppress(BlobExists):
         store.labels.create(layout.batch_totag(manifest.batch), table.table_bytes(f.drafts for f in fetched))
     whole = replace(manifest, images=tuple(f.local for f in fetched))
-    drafts = handed_out.drafts(store.labels, whole)
+    drafts = records.drafts(store.labels, whole)
     (folder / IMAGES).mkdir(exist_ok=True)
     local = [replace(drafts[image.image], image=image.file) for image in whole.usable]
     tools.write_drafts(manifest.tool, local, folder, settings.classes)

@@ -3,17 +3,14 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from activelearning import diff, steps, table
+from activelearning import diff, steps
 from activelearning.diff import Totals
 from activelearning.errors import UserError
 from activelearning.labels import ImageLabels, Problem, Reading, Review
 from activelearning.matching import with_blob_names, with_known_classes
 from activelearning.store import Store
-from tagger_client import handed_out, tools
+from tagger_client import records, tools
 from tagger_client.batch_folder import Manifest
-
-UPLOADED = "uploaded.csv"
-"""What was handed in from this folder. Who copies the folder and hands in a second review is not handed in again by the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +31,15 @@ def review_of(store: Store, folder: Path, manifest: Manifest, given: Path | None
     file = tools.work_file(manifest.tool, folder, given)
     reading = tools.read(manifest, file, Review.REVIEWED if all_reviewed else Review.UNOPENED)
     named = with_known_classes(_with_blob_names(reading, manifest, file), steps.project(store).classes)
-    drafts = handed_out.drafts(store.labels, manifest)
+    drafts, before = records.drafts(store.labels, manifest), records.handed_in(store.labels, manifest)
     returned = {labels.image: labels for labels in named.images}
-    images = tuple(_reviewed(drafts[local.image], returned.get(local.image), all_reviewed) for local in manifest.usable)
-    before = handed_in(folder)
+    images = tuple(
+        _reviewed(drafts[local.image], returned.get(local.image), all_reviewed) or before.get(local.image) or _unopened(drafts[local.image])
+        for local in manifest.usable
+    )
     fresh = tuple(labels for labels in images if labels.review is Review.REVIEWED and before.get(labels.image) != labels)
     totals = diff.total(diff.tally(drafts[labels.image].boxes, labels) for labels in images)
     return BatchReview(file, images, fresh, totals, named.problems)
-
-
-def handed_in(folder: Path) -> dict[str, ImageLabels]:
-    """The last labels of each image that were handed in from this folder."""
-    path = folder / UPLOADED
-    reading = table.read_labels(path.read_text("utf-8"), str(path)) if path.exists() else Reading()
-    return {labels.image: labels for labels in reading.images}
 
 
 def _with_blob_names(reading: Reading, manifest: Manifest, path: Path) -> Reading:
@@ -62,10 +54,10 @@ def _with_blob_names(reading: Reading, manifest: Manifest, path: Path) -> Readin
     return named
 
 
-def _reviewed(draft: ImageLabels, returned: ImageLabels | None, all_reviewed: bool) -> ImageLabels:
-    """One image of the batch as it came back. Boxes that differ from the drafts prove a visit that the tool forgot to note."""
+def _reviewed(draft: ImageLabels, returned: ImageLabels | None, all_reviewed: bool) -> ImageLabels | None:
+    """One image of the batch as it came back, None if nobody opened it. Boxes that differ prove a visit that the tool forgot to note."""
     if returned is None or not (all_reviewed or returned.review is Review.REVIEWED or _was_changed(draft, returned)):
-        return replace(draft, boxes=(), review=Review.UNOPENED)
+        return None
     boxes = diff.provenance(draft.boxes, returned.boxes, draft.width, draft.height)
     return replace(draft, boxes=boxes, review=Review.REVIEWED, image_confidence=None)
 
@@ -73,3 +65,7 @@ def _reviewed(draft: ImageLabels, returned: ImageLabels | None, all_reviewed: bo
 def _was_changed(draft: ImageLabels, returned: ImageLabels) -> bool:
     changes = diff.compare(draft.boxes, returned.boxes, draft.width, draft.height)
     return bool(changes.moved or changes.relabelled or changes.added or changes.deleted)
+
+
+def _unopened(draft: ImageLabels) -> ImageLabels:
+    return replace(draft, boxes=(), review=Review.UNOPENED)

@@ -23,6 +23,8 @@ class Tool:
     file: str
     advice: str
     write: Write
+    exports: bool = False
+    """Whether the work comes back in another file than the one we wrote."""
     hides: frozenset[str] = frozenset()
     """Kinds of image files that the tool never shows."""
 
@@ -79,11 +81,13 @@ TOOLS = {
         f"make a CVAT task of the images in {{}}/{IMAGES} with the labels of {CVAT_LABELS} (tab 'Raw'), upload annotations.xml to it as "
         "'CVAT 1.1', tag every image you have looked at as 'reviewed', and export the task as 'CVAT for images 1.1'",
         _write_cvat,
+        exports=True,
     ),
     "coco": Tool(
         "annotations.json",
         f"load {{}}/{IMAGES} and annotations.json into your tool, and let it write COCO when you are done",
         _one_file("coco"),
+        exports=True,
     ),
 }
 
@@ -99,6 +103,11 @@ def write_drafts(tool: str, drafts: Sequence[ImageLabels], folder: Path, classes
     path = folder / TOOLS[tool].file
     if not path.exists():
         TOOLS[tool].write(drafts, path, classes)
+
+
+def hand_in(tool: str, folder: Path) -> str:
+    """The command that hands a batch in."""
+    return f"`tagger upload {folder}{' FILE' if TOOLS[tool].exports else ''}`"
 
 
 def hidden(tool: str, local: LocalImage) -> bool:

@@ -6,18 +6,16 @@ What was handed in before from this folder is not handed in again; a corrected i
 
 import io
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from activelearning import journal, layout, steps, table
 from activelearning.errors import BlobExists, UserError
-from activelearning.labels import ImageLabels
 from activelearning.store import Blobs, Store
-from tagger_client import batch_folder
+from tagger_client import batch_folder, tools
 from tagger_client.batch_folder import Manifest
-from tagger_client.review import UPLOADED, BatchReview, handed_in, review_of
+from tagger_client.review import BatchReview, review_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +37,16 @@ def upload(store: Store, folder: Path, given: Path | None, all_reviewed: bool, n
     name = _create(store.labels, manifest, table.table_bytes(review.fresh), *_original(review.file, manifest))
     steps.note_upload(store, name, now)
     journal.write(store.labels, manifest.tagger, "reviewed", now, batch=manifest.batch, upload=name, images=len(review.fresh))
-    _remember(folder, manifest, name, review.fresh)
+    batch_folder.mark(folder, uploaded=(*manifest.uploaded, name))
     return Handed(name, review)
 
 
 def _nothing_reviewed(folder: Path, manifest: Manifest, review: BatchReview) -> str:
     first = f" (first of {len(review.problems)} problems: {review.problems[0]})" if review.problems else ""
+    none = f"{review.file}: none of the {len(review.images)} images is reviewed yet{first}"
+    if tools.TOOLS[manifest.tool].exports and review.file.parent == folder:
+        return f"{none}: hand in the file that your tool has exported, {tools.hand_in(manifest.tool, folder)}"
     advice = "tag images as 'reviewed'" if manifest.tool == "cvat" else "open and save them"
-    none = f"{folder}: none of the {len(review.images)} images is reviewed yet{first}"
     return f"{none}: {advice} in your tool, or say --all-reviewed if you looked at every one"
 
 
@@ -55,7 +55,8 @@ def _create(blobs: Blobs, manifest: Manifest, content: bytes, original: bytes, s
 
     An original that a cut-off upload left, and that is another by now, keeps its version to itself.
     """
-    for version in count(len(manifest.uploaded) + 1):
+    last = max(map(layout.version_of_reviewed, manifest.uploaded), default=0)
+    for version in count(last + 1):
         name = layout.batch_reviewed(manifest.batch, version)
         if blobs.exists(name) and blobs.read(name).content != content:
             continue
@@ -83,9 +84,3 @@ def _original(path: Path, manifest: Manifest) -> tuple[bytes, str]:
             # Without the file's time, so that the same work is the same zip.
             archive.writestr(zipfile.ZipInfo(part.name), part.read_bytes(), zipfile.ZIP_DEFLATED)
     return packed.getvalue(), ".zip"
-
-
-def _remember(folder: Path, manifest: Manifest, name: str, fresh: Iterable[ImageLabels]) -> None:
-    everything = handed_in(folder) | {labels.image: labels for labels in fresh}
-    batch_folder.write_file(folder / UPLOADED, table.table_bytes(everything.values()))
-    batch_folder.mark(folder, uploaded=tuple(dict.fromkeys((*manifest.uploaded, name))))

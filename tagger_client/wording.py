@@ -26,7 +26,7 @@ def downloaded(done: Downloaded, folder: Path, asked: int) -> Said:
         f"{plural(got, 'image')} with {plural(done.drafts, 'draft box')} in {folder}, yours until {until} UTC (batch {done.manifest.batch})"
     )
     text += f"; {asked} were asked for, {claimed} are free" if claimed < asked else ""
-    text += f"\nnow {tools.TOOLS[done.manifest.tool].advice.format(folder)}; then `tagger upload {folder}`"
+    text += f"\nnow {tools.TOOLS[done.manifest.tool].advice.format(folder)}; then {tools.hand_in(done.manifest.tool, folder)}"
     return value | _problems(done.problems), text
 
 

@@ -34,11 +34,14 @@ class Affine:
     shift: Tensor
 
 
-def augment(images: Tensor, targets: Targets, config: Training, generator: Generator) -> tuple[Tensor, Targets]:
-    """Change each image (B, 3, H, W), float 0..255, in its own way; returns it with its targets."""
+def augment(
+    images: Tensor, targets: Targets, config: Training, generator: Generator, size: tuple[int, int] | None = None
+) -> tuple[Tensor, Targets]:
+    """Change each image (B, 3, H, W), float 0..255, in its own way; returns it with its targets, shrunk to `size` (W, H) if given."""
     moves = _draw_affine(len(images), config, generator)
-    moved = move_boxes(targets, moves, (images.shape[3], images.shape[2]))
-    return _relight(_warp(images, moves), generator), moved
+    before = (images.shape[3], images.shape[2])
+    moved = _resize_boxes(move_boxes(targets, moves, before), before, size or before)
+    return _relight(_warp(images, moves, size or before), generator), moved
 
 
 def _draw_affine(count: int, config: Training, generator: Generator) -> Affine:
@@ -66,25 +69,36 @@ def move_boxes(targets: Targets, moves: Affine, size: tuple[int, int]) -> Target
     return Targets(clipped, targets.labels, targets.valid & _still_visible(whole, clipped))
 
 
+def _resize_boxes(targets: Targets, before: tuple[int, int], after: tuple[int, int]) -> Targets:
+    scale = torch.tensor([after[0] / before[0], after[1] / before[1]] * 2)
+    return Targets(targets.boxes * scale, targets.labels, targets.valid)
+
+
 def _still_visible(whole: Tensor, clipped: Tensor) -> Tensor:
     before, after = whole[..., 2:] - whole[..., :2], clipped[..., 2:] - clipped[..., :2]
     return (after.prod(-1) > _MIN_VISIBLE * before.prod(-1)) & (after > _MIN_SIDE).all(-1)
 
 
-def _warp(images: Tensor, moves: Affine) -> Tensor:
-    # `affine_grid` wants the way back, from the new place to the old
-    back = torch.zeros(len(images), 2, 3)
-    back[:, 0, 0], back[:, 1, 1] = 1 / moves.scale[:, 0], 1 / moves.scale[:, 1]
-    back[:, :, 2] = -moves.shift / moves.scale
-    places = functional.affine_grid(back, list(images.shape), align_corners=False).to(images.device)
-    return functional.grid_sample(images - FILL, places, align_corners=False) + FILL
+def _warp(images: Tensor, moves: Affine, size: tuple[int, int]) -> Tensor:
+    """The images, less the padding's grey, at their new places, with (W, H) pixels."""
+    # `grid_sample` wants the way back, from the new place to the old; without rotation rows and columns are apart
+    columns, rows = (_way_back(moves, axis, size[axis]) for axis in (0, 1))
+    places = torch.stack([columns[:, None, :].expand(-1, size[1], -1), rows[:, :, None].expand(-1, -1, size[0])], -1)
+    return functional.grid_sample(images - FILL, places.to(images.device), align_corners=False)
+
+
+def _way_back(moves: Affine, axis: int, size: int) -> Tensor:
+    """For each image and pixel centre of an axis, where it was before: (B, size)."""
+    centres = (torch.arange(size) * 2 + 1) / size - 1
+    return (centres - moves.shift[:, axis : axis + 1]) / moves.scale[:, axis : axis + 1]
 
 
 def _relight(images: Tensor, generator: Generator) -> Tensor:
+    """Put the grey back, and change gain and brightness."""
     count = len(images)
     gain = _uniform((count, 1, 1, 1), *_GAIN, generator) * _uniform((count, 3, 1, 1), *_CHANNEL_GAIN, generator)
     brightness = _uniform((count, 1, 1, 1), -_BRIGHTNESS, _BRIGHTNESS, generator)
-    return (images * gain.to(images.device) + brightness.to(images.device)).clamp_(0, 255)
+    return torch.addcmul((FILL * gain + brightness).to(images.device), images, gain.to(images.device)).clamp_(0, 255)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:

@@ -16,6 +16,8 @@ from activelearning.state import FAILED, PREDICT, QUEUED, RUNNING, TRAIN, Batch,
 FLOW = "main"
 LOST_MESSAGE_SECONDS = 30.0
 """A queued job without any message in the queue for so long has lost it."""
+RETRY_FAILED_SECONDS = 86_400.0
+"""A failed job is tried again after so long, or sooner with the next upload: a full disk may have been emptied by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ Action = ReleaseClaim | QueueJob | TakeBack | SendJob
 
 def decide(state: State, settings: Settings, backlog: int, now: float) -> list[Action]:
     """What is due. `backlog` is the number of messages in the job queue, taken ones included."""
-    actions: list[Action] = [ReleaseClaim(b.id, b.tagger) for b in state.batches.values() if _expired(b, now)]
+    actions: list[Action] = [ReleaseClaim(batch.id, batch.tagger) for batch in expired(state, now)]
     actions += [TakeBack(job.id, job.owner) for job in state.jobs.values() if job.status == RUNNING and job.lease_until <= now]
     new = _new_job(state, settings.policy, now)
     if new:
@@ -62,19 +64,30 @@ def decide(state: State, settings: Settings, backlog: int, now: float) -> list[A
     return actions
 
 
-def _expired(batch: Batch, now: float) -> bool:
-    return 0 < batch.expires_at <= now
+def expired(state: State, now: float) -> list[Batch]:
+    """The claims whose time is over."""
+    return [batch for batch in state.batches.values() if 0 < batch.expires_at <= now]
 
 
 def _new_job(state: State, policy: Policy, now: float) -> Job | None:
     """One job at a time: a second would train without the first one's labels, or predict with a model about to be replaced."""
     if any(job.status in (QUEUED, RUNNING) for job in state.jobs.values()):
         return None
-    training = training_job(state, now) if should_train(state.uploads.values(), policy) else None
-    if training and training.id not in state.jobs:
-        return training
-    prediction = prediction_job(state, now) if should_predict(state, policy, now) else None
-    return prediction if prediction and prediction.id not in state.jobs else None
+    training = should_train(state.uploads.values(), policy) and _due(state, training_job(state, now), now)
+    return training or (_due(state, prediction_job(state, now), now) if should_predict(state, policy, now) else None)
+
+
+def _due(state: State, job: Job, now: float) -> Job | None:
+    """The job if it is new, or failed long ago: then in the run it had, whose finished parts stand."""
+    known = state.jobs.get(job.id)
+    if known is None:
+        return job
+    return replace(job, run=known.run) if known.status == FAILED and not _within(RETRY_FAILED_SECONDS, known.queued_at, now) else None
+
+
+def _within(seconds: float, then: float, now: float) -> bool:
+    # A time in the future is one that a wrong clock wrote.
+    return 0 <= now - then < seconds
 
 
 def should_train(uploads: Iterable[Upload], policy: Policy) -> bool:
@@ -121,7 +134,7 @@ def job_id(kind: str, *parts: str) -> str:
 
 
 def _message_lost(job: Job, backlog: int, now: float) -> bool:
-    return job.status == QUEUED and backlog == 0 and job.sent_at <= now - LOST_MESSAGE_SECONDS
+    return job.status == QUEUED and backlog == 0 and not _within(LOST_MESSAGE_SECONDS, job.sent_at, now)
 
 
 def applied(state: State, action: Action, now: float) -> State:
@@ -138,7 +151,7 @@ def applied(state: State, action: Action, now: float) -> State:
 
 
 def _queued(state: State, job: Job, now: float) -> State:
-    if job.kind != TRAIN:
+    if job.kind != TRAIN or job.id in state.jobs:
         return state.with_job(job)
     started = replace(state, next_iteration=state.next_iteration + 1)
     return started.with_job(job).with_iteration(Iteration(job.run, Status.INITIALIZED, now))

@@ -7,16 +7,18 @@ kill it at any moment and start it again.
 
 import importlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -28,7 +30,10 @@ VISIBILITY_SECONDS = 30.0
 RETRY_SECONDS = 5.0
 TICK_SECONDS = 1.0
 POLL_SECONDS = 0.1
+_AT_ONCE = 32
 _STOP_SECONDS = 60.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_HEALTHY_SECONDS = 300.0
 
 Log = Callable[[str], None]
 
@@ -42,9 +47,23 @@ class Function:
     invoke: Callable[[Any, dict[str, Any]], None]
 
 
-def functions(app: Any) -> list[Function]:
-    """Index a function app (v2 model) as the host does. Raises `UserError` for a trigger that is neither queue nor timer."""
-    return [_indexed(function) for function in app.get_functions()]
+@cache
+def functions(app: Any) -> tuple[Function, ...]:
+    """Index a function app (v2 model) as the host does. Raises `UserError` for a trigger that is neither queue nor timer.
+
+    Remembered, since azure.functions indexes an app only once.
+    """
+    root = logging.getLogger()
+    root.addFilter(_is_of_use)
+    try:
+        return tuple(_indexed(function) for function in app.get_functions())
+    finally:
+        root.removeFilter(_is_of_use)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    # azure.functions warns of every app without an HTTP trigger, whatever its settings are.
+    return not record.getMessage().startswith("Auth level is not applied")
 
 
 def _indexed(function: Any) -> Function:
@@ -54,7 +73,7 @@ def _indexed(function: Any) -> Function:
     kind = trigger.get_binding_name()
     if kind not in ("queueTrigger", "timerTrigger"):
         raise UserError(f"function {function.get_function_name()} has a {kind}; on one machine there are queue and timer triggers")
-    converter = azure.functions.get_binding_registry().get(kind)
+    converter = azure.functions.get_binding_registry().get(kind)  # type: ignore[no-untyped-call]
     user_function = function.get_user_function()
 
     def invoke(datum: Any, metadata: dict[str, Any]) -> None:
@@ -86,11 +105,13 @@ def fire(function: Function) -> None:
     function.invoke(Datum(json.dumps({"IsPastDue": False, "Schedule": {"AdjustForDST": True}, "ScheduleStatus": None}), "json"), {})
 
 
-def drain(store: Store, function: Function, log: Log) -> int:
-    """Deliver every visible message of one function's queue, and return how many were handled."""
+def drain(store: Store, function: Function, log: Log, stop: threading.Event | None = None) -> int:
+    """Deliver every visible message of one function's queue until `stop` is set, and return how many were handled."""
     handled = 0
-    while messages := consume.take(store.queues, function.queue, VISIBILITY_SECONDS, 32):
+    while messages := consume.take(store.queues, function.queue, VISIBILITY_SECONDS, _AT_ONCE):
         for message in messages:
+            if stop and stop.is_set():
+                return handled
             handled += _handle(store, function, message, log)
     return handled
 
@@ -127,35 +148,38 @@ def up(url: str, *, with_trainer: bool, log: Log, stop: threading.Event) -> None
 
 def _work(store: Store, function: Function, log: Log, stop: threading.Event) -> None:
     pause = POLL_SECONDS if function.queue else TICK_SECONDS
+    said = ""
     while not stop.wait(pause):
         try:
-            drain(store, function, log) if function.queue else fire(function)
+            drain(store, function, log, stop) if function.queue else fire(function)
+            said = ""
         except Exception as error:  # noqa: BLE001  the next round may find the store well again
-            log(f"{function.name}: {error}")
+            # Once, not every second: the same trouble lasts until somebody has mended it.
+            trouble = f"{function.name}: {error}"
+            if trouble != said:
+                log(trouble)
+            said = trouble
 
 
 def _supervise(url: str, log: Log, stop: threading.Event) -> None:
     """Keep one trainer alive; a trainer that dies at once, again and again, is started ever less often."""
-    for pause in _pauses():
+    pause = 0.0
+    while not stop.wait(pause):
         started = time.monotonic()
         trainer = subprocess.Popen([sys.executable, "-m", "trainer.cli", "serve", url])
         while trainer.poll() is None and not stop.wait(POLL_SECONDS):
             pass
-        if stop.is_set():
+        if trainer.poll() is None:
             return _stop(trainer)
-        log(
-            f"the trainer ended with code {trainer.returncode} after {time.monotonic() - started:.0f} s and is started again in {pause:.0f} s"
-        )
-        if stop.wait(pause):
-            return None
+        ran = time.monotonic() - started
+        pause = restart_pause(pause, ran)
+        log(f"the trainer ended with code {trainer.returncode} after {ran:.0f} s and is started again in {pause:.0f} s")
     return None
 
 
-def _pauses() -> Iterator[float]:
-    pause = 1.0
-    while True:
-        yield pause
-        pause = min(pause * 2, 60.0)
+def restart_pause(before: float, ran: float) -> float:
+    """Seconds until a trainer that ran for `ran` seconds is started again: twice the last pause, unless it was well for long."""
+    return _SHORTEST_PAUSE if ran >= _HEALTHY_SECONDS else min(max(before * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
 
 def _stop(trainer: "subprocess.Popen[bytes]") -> None:

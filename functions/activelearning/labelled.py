@@ -69,7 +69,7 @@ def write(blobs: Blobs, run: str, images: Iterable[ImageLabels], uploads: Iterab
     names = sorted(uploads)
     _create_once(blobs, layout.uploads(run), json.dumps(names, indent=0).encode())
     if commits.consumed(blobs, run) != set(names):
-        raise UserError(f"{layout.tagged(run)} holds other uploads than this job's: its run was begun before; the next upload begins another")
+        raise UserError(f"run {run} was begun before with other uploads than this job's; the next upload begins another run")
     _create_once(blobs, layout.tagged(run), table.table_bytes(images))
 
 

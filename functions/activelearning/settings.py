@@ -110,7 +110,7 @@ class Selection:
         str,
         f"How an image's boxes speak for it: {', '.join(AGGREGATIONS)}; min: by the box the model is least sure of.",
         one_of(AGGREGATIONS),
-    ] = "min"
+    ] = "mean"
     class_balance: Annotated[
         dict[str, float],
         f"Wanted share of images by class; {BACKGROUND} is the share of images without detections. Sums to 1, or empty: no balance.",

@@ -180,7 +180,7 @@ class StateStorage(Storage):
 
 def load(blobs: Blobs) -> State:
     """The state as it is now; an empty one where nothing was written yet."""
-    return _decode(StateStorage(blobs).read() or {})
+    return _decode(StateStorage(blobs).read())
 
 
 def update(blobs: Blobs, change: Callable[[State], State]) -> State:
@@ -193,7 +193,7 @@ def update(blobs: Blobs, change: Callable[[State], State]) -> State:
     pause = 0.002
     while True:
         storage = StateStorage(blobs)
-        before = _decode(storage.read() or {})
+        before = _decode(storage.read())
         after = change(before)
         if after == before:
             return before
@@ -236,9 +236,9 @@ def _intact() -> AbstractContextManager[None]:
     return intact(layout.STATE, "put an older copy in its place, or move it away: who has which images is forgotten then, and nothing else")
 
 
-def _decode(tables: Mapping[str, Mapping[str, Any]]) -> State:
+def _decode(tables: Mapping[str, Mapping[str, Any]] | None) -> State:
     with _intact():
-        return _state(tables)
+        return State() if tables is None else _state(tables)
 
 
 def _state(tables: Mapping[str, Mapping[str, Any]]) -> State:

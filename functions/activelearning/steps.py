@@ -4,17 +4,17 @@ Rule: every step may run twice, late, or be cut off after any line. It looks at 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
 
-from activelearning import commits, decisions, events, journal, layout, project_file, state, table
+from activelearning import commits, decisions, events, journal, layout, project_file, state, uploads
 from activelearning.decisions import Action, QueueJob, ReleaseClaim, SendJob, TakeBack
 from activelearning.errors import ActiveLearningError, BlobMissing, UserError
 from activelearning.iterations import Status, failure_of, towards
-from activelearning.labels import Review
 from activelearning.settings import Settings
-from activelearning.state import DONE, FAILED, QUEUED, RUNNING, TRAIN, Iteration, Job, State, Upload
+from activelearning.state import DONE, FAILED, QUEUED, RUNNING, TRAIN, Iteration, Job, State
 from activelearning.store import Store
 
 SWEEP_SECONDS = 300.0
@@ -44,27 +44,16 @@ def take_in_upload(store: Store, event: str, now: float) -> None:
     created = events.decode(event)
     if created.container == layout.LABELS and layout.batch_of_reviewed(created.name):
         note_upload(store, created.name, now)
-        advance(store, now)
+        # The upload is safe; of a project.toml that cannot be read the timer complains.
+        with suppress(UserError):
+            advance(store, now)
 
 
 def note_upload(store: Store, name: str, now: float) -> None:
-    """Put a reviewed upload into the state, unless it is there or a model was trained on it already."""
+    """Put a reviewed upload, and its batch's other ones, into the state, unless they are there or were trained on already."""
     batch = layout.batch_of_reviewed(name)
-    before = state.load(store.labels)
-    if batch is None or name in before.uploads or name in commits.consumed(store.labels, before.run):
-        return
-    reading = table.read_labels(store.labels.read(name).content.decode(), name)
-    images = tuple(labels.image for labels in reading.images if labels.review is Review.REVIEWED)
-    upload = Upload(name, batch, images, now)
-
-    def note(current: State) -> State:
-        # A commit in between may have trained on it; its sequence tells, and the next look reads its list of uploads.
-        if current.sequence != before.sequence:
-            return current
-        return current if name in current.uploads else current.with_upload(upload)
-
-    if state.update(store.labels, note).sequence != before.sequence:
-        note_upload(store, name, now)
+    if batch:
+        uploads.take_in(store.labels, batch)
 
 
 def images_arrived(store: Store, event: str, now: float) -> None:
@@ -72,40 +61,46 @@ def images_arrived(store: Store, event: str, now: float) -> None:
     created = events.decode(event)
     if created.container != layout.IMAGES or not layout.is_image(created.name):
         return
-    quiet = project(store).policy.quiet_seconds
+    quiet = _quiet_seconds(store)
 
     def note(current: State) -> State:
-        return current if now - current.images_arrived_at < quiet / 2 else replace(current, images_arrived_at=now)
+        return current if abs(now - current.images_arrived_at) < quiet / 2 else replace(current, images_arrived_at=now)
 
     state.update(store.labels, note)
 
 
+def _quiet_seconds(store: Store) -> float:
+    # An image has arrived even while project.toml is being mended.
+    try:
+        return project(store).policy.quiet_seconds
+    except UserError:
+        return 0.0
+
+
 def tick(store: Store, now: float) -> None:
     """The timer: find what no event told of, then do what is due."""
-    current = state.load(store.labels)
-    if now - current.swept_at >= SWEEP_SECONDS:
+    if not 0 <= now - adopt(store).swept_at < SWEEP_SECONDS:
         sweep(store, now)
     advance(store, now)
 
 
 def sweep(store: Store, now: float) -> None:
     """Find reviewed uploads and new images whose events were lost."""
-    for name in lost_uploads(store):
+    adopt(store)
+    for name in list(lost_uploads(store)):
         note_upload(store, name, now)
     arrived = has_unlisted_images(store)
 
     def note(current: State) -> State:
-        stamp = now if arrived and not current.images_arrived_at else current.images_arrived_at
-        return replace(current, swept_at=now, images_arrived_at=stamp)
+        known = 0 < current.images_arrived_at <= now
+        return replace(current, swept_at=now, images_arrived_at=now if arrived and not known else current.images_arrived_at)
 
     state.update(store.labels, note)
 
 
 def lost_uploads(store: Store) -> Iterator[str]:
     """Reviewed uploads that neither the state nor the labelled set knows."""
-    current = state.load(store.labels)
-    known = commits.consumed(store.labels, current.run) | frozenset(current.uploads)
-    return (info.name for info in store.labels.list("batches/") if layout.batch_of_reviewed(info.name) and info.name not in known)
+    return uploads.lost(store.labels)
 
 
 def has_unlisted_images(store: Store) -> bool:
@@ -117,8 +112,11 @@ def has_unlisted_images(store: Store) -> bool:
 
 def advance(store: Store, now: float) -> list[Action]:
     """Take in the last commit, then do everything that is due. Returns what was done."""
-    adopt(store)
+    current = adopt(store)
     settings = project(store)
+    for batch in decisions.expired(current, now):
+        # An upload whose event is still on its way must not be given back with the rest.
+        uploads.take_in(store.labels, batch.id)
     backlog = store.queues.count(layout.JOBS_QUEUE)
     actions: list[Action] = []
 
@@ -152,35 +150,30 @@ def send_job(store: Store, job: str) -> None:
 def adopt(store: Store) -> State:
     """Let the state take in the last commit, if it has not yet."""
     commit = commits.latest(store.labels)
-    if commit is None:
-        return state.load(store.labels)
-    if commit.sequence <= state.load(store.labels).sequence:
-        return state.load(store.labels)
+    current = state.load(store.labels)
+    if commit is None or commit.sequence <= current.sequence:
+        return current
     trained = commits.consumed(store.labels, commit.run)
     return state.update(store.labels, lambda before: commits.adopted(before, commit, trained))
 
 
 def start_job(store: Store, job_id: str, owner: str, now: float) -> Job | None:
     """Lease a job. None: there is nothing left to do for its message. Raises `JobBusy` while another trainer lives."""
-
-    def lease(before: State) -> State:
-        job = before.jobs.get(job_id)
-        if job is None or job.status in (DONE, FAILED):
-            return before
-        if job.status == RUNNING and job.owner != owner and job.lease_until > now:
-            raise JobBusy(f"{job_id} is with {job.owner}")
-        if job.attempts >= MAX_ATTEMPTS:
-            reason = f"it was begun {job.attempts} times and never finished: see the trainer's log"
-            return decisions.failed(before, job_id, reason, _failed_status(before, job.run), now)
-        return before.with_job(replace(job, status=RUNNING, owner=owner, lease_until=now + LEASE_SECONDS, attempts=job.attempts + 1))
-
-    job = state.update(store.labels, lease).jobs.get(job_id)
-    return job if job and job.status == RUNNING else None
+    before = state.load(store.labels).jobs.get(job_id)
+    after = state.update(store.labels, lambda current: _leased(current, job_id, owner, now)).jobs.get(job_id)
+    _tell_of_failure(store, before, after, now)
+    return after if after and after.status == RUNNING else None
 
 
-def _failed_status(current: State, run: str) -> Status | None:
-    iteration = current.iterations.get(run)
-    return failure_of(iteration.status) if iteration else None
+def _leased(before: State, job_id: str, owner: str, now: float) -> State:
+    job = before.jobs.get(job_id)
+    if job is None or job.status in (DONE, FAILED):
+        return before
+    if job.status == RUNNING and job.owner != owner and job.lease_until > now:
+        raise JobBusy(f"{job_id} is with {job.owner}")
+    if job.attempts >= MAX_ATTEMPTS:
+        return _given_up(before, job_id, f"it was begun {job.attempts} times and never finished: see the trainer's log", now)
+    return before.with_job(replace(job, status=RUNNING, owner=owner, lease_until=now + LEASE_SECONDS, attempts=job.attempts + 1))
 
 
 def renew_lease(store: Store, job_id: str, owner: str, now: float, progress: str = "") -> None:
@@ -212,10 +205,15 @@ def _mine(current: State, job_id: str, owner: str) -> Job:
 
 
 def hand_back(store: Store, job_id: str, owner: str, failed: bool = False) -> None:
-    """Give a running job back, unfinished. A trainer that was told to stop has not failed, so that attempt does not count."""
+    """Give a running job back, unfinished; what somebody else has taken since is theirs.
+
+    A trainer that was told to stop has not failed, so that attempt does not count.
+    """
 
     def free(before: State) -> State:
-        job = _mine(before, job_id, owner)
+        job = before.jobs.get(job_id)
+        if job is None or job.status != RUNNING or job.owner != owner:
+            return before
         return before.with_job(replace(job, status=QUEUED, owner="", lease_until=0.0, attempts=max(job.attempts - (not failed), 0)))
 
     state.update(store.labels, free)
@@ -223,15 +221,25 @@ def hand_back(store: Store, job_id: str, owner: str, failed: bool = False) -> No
 
 def fail_job(store: Store, job_id: str, reason: str, now: float) -> None:
     """Give a job up for a reason that trying again will not mend."""
+    before = state.load(store.labels).jobs.get(job_id)
 
-    def fail(before: State) -> State:
-        job = before.jobs.get(job_id)
-        if job is None or job.status in (DONE, FAILED):
-            return before
-        return decisions.failed(before, job_id, reason, _failed_status(before, job.run), now)
+    def fail(current: State) -> State:
+        return _given_up(current, job_id, reason, now)
 
-    state.update(store.labels, fail)
-    journal.write(store.labels, "trainer", "job failed", now, job=job_id, reason=reason)
+    _tell_of_failure(store, before, state.update(store.labels, fail).jobs.get(job_id), now)
+
+
+def _given_up(before: State, job_id: str, reason: str, now: float) -> State:
+    job = before.jobs.get(job_id)
+    if job is None or job.status in (DONE, FAILED):
+        return before
+    iteration = before.iterations.get(job.run)
+    return decisions.failed(before, job_id, reason, failure_of(iteration.status) if iteration else None, now)
+
+
+def _tell_of_failure(store: Store, before: Job | None, after: Job | None, now: float) -> None:
+    if after and after.status == FAILED and before != after:
+        journal.write(store.labels, "trainer", "job failed", now, job=after.id, reason=after.reason)
 
 
 def move_iteration(store: Store, run: str, status: Status, now: float) -> None:
@@ -248,13 +256,24 @@ def move_iteration(store: Store, run: str, status: Status, now: float) -> None:
 
 
 def superseded(store: Store, job_id: str, now: float) -> None:
-    """Another commit came first. Training is done again on top of it, from its finished parts; a prediction is decided afresh."""
+    """Another commit came first. Training is done again on top of it, from its finished parts; a prediction is decided afresh.
+
+    A job that is over, or that another trainer has begun again on top of that commit, is left alone.
+    """
+    current = adopt(store)
+    trained = commits.consumed(store.labels, current.run)
 
     def rebase(before: State) -> State:
-        job = before.jobs[job_id]
-        if job.kind == TRAIN:
-            return before.with_job(replace(job, parent=before.sequence, status=QUEUED, owner="", lease_until=0.0, sent_at=0.0))
-        return before.with_job(replace(job, status=DONE, owner="", lease_until=0.0, reason="a newer model was published first"))
+        job = before.jobs.get(job_id)
+        if job is None or job.status != RUNNING or job.parent == before.sequence:
+            return before
+        return before.with_job(_rebased(job, before.sequence, trained))
 
-    adopt(store)
     state.update(store.labels, rebase)
+
+
+def _rebased(job: Job, sequence: int, trained: Collection[str]) -> Job:
+    left = tuple(name for name in job.uploads if name not in trained)
+    if left:
+        return replace(job, uploads=left, parent=sequence, status=QUEUED, owner="", lease_until=0.0, sent_at=0.0)
+    return replace(job, status=DONE, owner="", lease_until=0.0, reason="a newer model was published first")

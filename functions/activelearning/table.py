@@ -73,7 +73,7 @@ def row_decoder(header: Sequence[str], where: str) -> Callable[[Sequence[str]], 
     names = [name.strip() for name in header]
     missing = [name for name in _NEEDED if name not in names]
     if missing:
-        raise FormatError(f"{where}: this is not a label table, the column{'s' * (len(missing) > 1)} {', '.join(missing)} {'are' if missing[1:] else 'is'} missing")
+        raise FormatError(f"{where}: this is not a label table, it has no column {' and no column '.join(missing)}")
     index = {name: position for position, name in enumerate(names)}
     measures = [name for name in MEASURES if name in index]
     # The ancestor's prediction tables have a confidence and no `source`; its truth tables have neither.

@@ -222,13 +222,13 @@ def test_registries_hold_what_settings_allow() -> None:
 @pytest.mark.parametrize(
     ("selection", "labels", "score"),
     [
-        (Selection(), _labels(0.9, 0.4), 0.4),
+        (Selection(aggregation="min"), _labels(0.9, 0.4), 0.4),
         (Selection(aggregation="mean"), _labels(0.9, 0.4), 0.65),
         (Selection(aggregation="max"), _labels(0.9, 0.4), 0.9),
         (Selection(aggregation="sum"), _labels(0.9, 0.4), 1.3),
         (Selection(), _labels(), 0.0),
         (Selection(), _labels(None), 1.0),
-        (Selection("most-confidence"), _labels(0.9, 0.4), -0.4),
+        (Selection("most-confidence", "min"), _labels(0.9, 0.4), -0.4),
         (Selection("most-confidence"), _labels(), 0.0),
         (Selection("entropy"), _labels(0.9, entropy=1.5), -1.5),
         (Selection("entropy"), _labels(0.9, entropy=0.0), 0.0),
@@ -237,7 +237,7 @@ def test_registries_hold_what_settings_allow() -> None:
         (Selection("entropy", "max"), _labels(0.5, 1.0), 0.0),
         (Selection("entropy"), _labels(), 0.0),
         (Selection("margin"), _labels(0.9, margin=0.25), 0.25),
-        (Selection("margin"), _labels(0.9, 0.5), 0.0),
+        (Selection("margin", "min"), _labels(0.9, 0.5), 0.0),
         (Selection("margin"), _labels(), 1.0),
     ],
 )

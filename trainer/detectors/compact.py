@@ -59,7 +59,7 @@ class CompactDetector(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, H, W) RGB 0..255 to logits (B, A, C), distances (B, A, 4) to left, top, right, bottom in pixels,
         and the logarithm of each distance's Laplace scale in strides (B, A, 4)."""
-        levels = self.pyramid(self.backbone((images - self.mean) / self.std))
+        levels = self.pyramid(self.backbone(torch.addcmul(-self.mean / self.std, images, 1 / self.std)))
         heads = [self._head(features, level) for level, features in enumerate(levels)]
         logits, distances, log_scales = (torch.cat(parts, 1) for parts in zip(*heads, strict=True))
         return logits, distances, log_scales
