@@ -19,7 +19,7 @@ SETTINGS = (
     # Cells have no up and down.
     "training.vertical_flip = true",
     "training.iterations = 600",
-    "training.warm_iterations = 450",
+    "training.warm_iterations = 350",
 )
 
 

@@ -33,7 +33,7 @@ _CLIP_NORM = 10.0
 _EMA_DECAY = 0.998
 _SMALL = 0.75
 """How much smaller the images are in the first `_SMALL_SHARE` of the iterations."""
-_SMALL_SHARE = 0.4
+_SMALL_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +165,7 @@ def _batch(examples: Sequence[Example], config: Training, iteration: int, iterat
 
 def training_size(full: tuple[int, int], iteration: int, iterations: int) -> tuple[int, int]:
     """The (W, H) that an iteration trains at: small at first, where it is learned what things look like, which costs less the smaller
-    they are (progressive resizing, Tan and Le 2021); at full size from 40 % on."""
+    they are (progressive resizing, Tan and Le 2021); at full size from 30 % on."""
     if iteration >= _SMALL_SHARE * iterations:
         return full
     width, height = (max(letterbox.STRIDE, round(_SMALL * side / letterbox.STRIDE) * letterbox.STRIDE) for side in full)

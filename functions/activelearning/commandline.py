@@ -17,6 +17,8 @@ _QUIET_SECONDS = 2.0
 _MOST_WARNINGS = 20
 
 Command = Callable[[argparse.Namespace], None]
+_EXTRAS = frozenset({"azure", "faster_coco_eval", "numpy", "onnx", "onnxruntime", "onnxscript", "torch"})
+"""What comes only with the extras `functions` and `trainer`."""
 T = TypeVar("T")
 
 
@@ -63,6 +65,10 @@ def guarded(work: Callable[[], None]) -> int:
         if error.filename is None:
             raise
         return _failed(f"{error.filename}: {error.strerror}")
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in _EXTRAS:
+            raise
+        return _failed(f"{error.name} is missing: this command needs more than an annotator does, install \"activelearning[all]\"")
     return 0
 
 

@@ -21,8 +21,6 @@ from activelearning.matching import with_blob_names, with_known_classes
 from activelearning.state import Upload
 from activelearning.store import Blobs, Store
 
-__all__ = ["with_blob_names", "with_known_classes"]
-
 _IMPORT = "import-"
 _HEADER_BYTES = 1 << 18
 _CONCURRENT_READS = 8

@@ -36,7 +36,11 @@ def project(store: Store) -> Settings:
         blob = store.labels.read(layout.PROJECT)
     except BlobMissing:
         raise UserError(f"{store.url} holds no project yet: run `activelearning init {store.url} --classes a,b,c`") from None
-    return project_file.parse_project(blob.content.decode("utf-8-sig"), f"{layout.PROJECT} of {store.url}")
+    where = f"{layout.PROJECT} of {store.url}"
+    try:
+        return project_file.parse_project(blob.content.decode("utf-8-sig"), where)
+    except UnicodeDecodeError:
+        raise UserError(f"{where} is no UTF-8 text: save it in this encoding") from None
 
 
 def take_in_upload(store: Store, event: str, now: float) -> None:

@@ -23,8 +23,9 @@ from typing import Any
 
 from activelearning import commits, formats, layout
 from activelearning.cost import CostModel
-from activelearning.importing import with_blob_names
+from activelearning.importing import read_truth
 from activelearning.labels import ImageLabels
+from activelearning.matching import with_blob_names
 from activelearning.store import Store, open_store
 from tests.bench import annotator
 
@@ -83,7 +84,7 @@ def play(plan: Plan, folder: Path, tell: Callable[[str], None], done: Callable[[
 def ground_truth(plan: Plan) -> dict[str, ImageLabels]:
     """The labels of every image by blob name, as the annotator knows them."""
     names = sorted(path.relative_to(plan.images).as_posix() for path in plan.images.rglob("*") if layout.is_image(path.name))
-    reading = with_blob_names(formats.read(plan.labels, plan.form), names, str(plan.labels))
+    reading = with_blob_names(read_truth(plan.labels, plan.form), names, str(plan.labels))
     for problem in reading.problems:
         print(f"warning: {problem}", file=sys.stderr)
     return {labels.image: labels for labels in reading.images}

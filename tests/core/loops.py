@@ -4,9 +4,10 @@ The trainer is a generator: it stops after each of its steps, so that a test let
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from activelearning import commits, consume, labelled, layout, project_file, state, steps, table
 from activelearning.commits import Commit
@@ -125,6 +126,19 @@ def _once(blobs: Blobs, name: str, content: bytes) -> bytes:
     with suppress(BlobExists):
         blobs.create(name, content)
     return blobs.read(name).content
+
+
+def interrupted(blobs: Blobs, method: str, rival: Callable[[], object]) -> Blobs:
+    """The same blobs, but a rival is quicker, once: it acts right before the first call of `method`."""
+    waiting = [rival]
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> Any:
+            if name == method and waiting:
+                waiting.pop()()
+            return getattr(blobs, name)
+
+    return Interrupted()  # type: ignore[return-value]
 
 
 def settle(store: Store, clock: Clock, rounds: int = 12) -> None:

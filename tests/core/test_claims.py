@@ -57,6 +57,13 @@ def test_the_same_batch_is_the_same_claim_even_after_a_new_totag(store: Store) -
     assert _claim(store, "b2", 9) == ["5.jpg", "4.jpg", "3.jpg"]
 
 
+def test_one_batch_asked_for_twice_at_once_is_one_claim_with_its_own_rows(store: Store) -> None:
+    _pool(store, map(drafts, ("1.jpg", "2.jpg", "3.jpg")))
+    slow = loops.interrupted(store.labels, "replace", lambda: _claim(store, "b1", 1, Wanted(folder="")) and _claim(store, "b2", 1))
+    held, rows = claims.claim(slow, "b1", "me", 3, Wanted(), NOW, 3)
+    assert [claimed.image for claimed in held.claimed] == [labels.image for labels in rows] == ["1.jpg"]
+
+
 def test_released_images_come_first_again(store: Store) -> None:
     _pool(store, map(drafts, ("1.jpg", "2.jpg", "3.jpg", "4.jpg")))
     assert _claim(store, "b1") == ["1.jpg", "2.jpg"] and _claim(store, "b2", 1) == ["3.jpg"]

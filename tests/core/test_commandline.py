@@ -1,6 +1,7 @@
 """What every command shares: sentences, exit codes, warnings, progress."""
 
 import argparse
+import importlib
 import json
 import time
 
@@ -86,3 +87,10 @@ def test_long_work_tells_how_far_it_is(capsys: pytest.CaptureFixture[str], monke
 def test_plurals() -> None:
     said = [plural(1, "image"), plural(1200, "image"), plural(2, "box"), plural(0, "class"), plural(2, "body")]
     assert said == ["1 image", "1,200 images", "2 boxes", "0 classes", "2 bodies"]
+
+
+def test_what_only_an_extra_brings_is_named_when_it_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: importlib.import_module("onnxscript.no_such_part") and None) == 1
+    assert "activelearning[all]" in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError):
+        guarded(lambda: importlib.import_module("no_such_package_of_ours") and None)

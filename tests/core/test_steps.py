@@ -61,6 +61,18 @@ def test_a_second_review_whose_event_comes_first_still_wins(store: Store, clock:
     assert commit and loops.labelled.read(store.labels, commit.tagged).images == (loops.labelled_image("1.jpg", 0.2),)
 
 
+def test_an_event_that_is_handled_twice_at_once_while_a_model_is_published_trains_once(store: Store, clock: Clock) -> None:
+    name = hand_in(store, "b1", ["1.jpg"])
+
+    def a_rival_does_it_all() -> None:
+        steps.take_in_upload(store, _event(name), clock())
+        loops.work(store, clock)
+
+    slow = replace(store, labels=loops.interrupted(store.labels, "list", a_rival_does_it_all))
+    steps.take_in_upload(slow, _event(name), clock())
+    assert state.load(store.labels).uploads == {} and loops.trained_in(store) == [(name,)]
+
+
 def test_an_upload_during_training_is_trained_on_in_the_next_run(store: Store, clock: Clock) -> None:
     _queued(store, clock)
     turn = loops.turn(store, clock, "t")
@@ -155,6 +167,12 @@ def test_events_are_safe_while_project_toml_is_damaged(store: Store, clock: Cloc
     store.labels.replace(layout.PROJECT, project_file.render_project(SETTINGS).encode(), etag)
     steps.tick(store, clock())
     assert _only_job(store).uploads == (name,)
+
+
+def test_a_project_in_another_encoding_is_one_sentence(store: Store) -> None:
+    store.labels.replace(layout.PROJECT, "classes = ['ü']".encode("utf-16"), store.labels.read(layout.PROJECT).etag)
+    with pytest.raises(UserError, match="is no UTF-8 text: save it in this encoding"):
+        steps.project(store)
 
 
 def test_a_store_without_a_project_says_what_to_do() -> None:
