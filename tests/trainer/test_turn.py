@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -167,7 +168,8 @@ class Mortal:
         return self._write("replace", *arguments)
 
     def _write(self, method: str, *arguments: object) -> object:
-        self.left -= 1
+        # The heartbeat's thread renews the lease when it likes; what is counted is the work.
+        self.left -= threading.current_thread() is threading.main_thread()
         if self.left < 0 and not self._after:
             raise Killed
         written = getattr(self._blobs, method)(*arguments)
