@@ -1,7 +1,7 @@
 """From an image file to the pixels a detector sees, and back: the one preprocessing of training, evaluation and prediction.
 
-Rule: the aspect ratio is kept to within a tenth; what is left of the network's input is filled with grey. EXIF orientation is applied first, so
-`(w, h)` is always the size of the upright image.
+Rule: the aspect ratio is kept to within a tenth; what is left of the network's input is filled with grey. EXIF orientation is applied
+first, so `(w, h)` is always the size of the upright image.
 """
 
 import io

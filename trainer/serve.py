@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from activelearning import commits, consume, journal, layout, steps
+from activelearning import commits, consume, jobs, journal, layout, steps
 from activelearning.errors import ActiveLearningError, MessageLost, StoreError, UserError
 from activelearning.state import Job
 from activelearning.store import Message, Store
@@ -65,8 +65,8 @@ class Trainer:
     def _handle(self, message: Message) -> None:
         job_id = job_of(message.body)
         try:
-            job = steps.start_job(self.store, job_id, self.owner, self.clock())
-        except steps.JobBusy:
+            job = jobs.start(self.store, job_id, self.owner, self.clock())
+        except jobs.JobBusy:
             self._give_back(message, VISIBILITY_SECONDS / 2)
             return
         with _Heartbeat(self, message, job_id) as heartbeat:
@@ -89,18 +89,18 @@ class Trainer:
         """Whether the message is dealt with: the job is committed, given up, or somebody else's."""
         try:
             self._do(job, heartbeat)
-        except steps.LeaseLost as error:
+        except jobs.LeaseLost as error:
             self.log(f"{job.id}: {error}; another trainer goes on with it")
         except Stopped:
             self.log(f"{job.id} is handed back: the trainer was told to stop")
-            steps.hand_back(self.store, job.id, self.owner)
+            jobs.hand_back(self.store, job.id, self.owner)
             return False
         except UserError as error:
             self.log(f"{job.id} cannot be done: {error}")
-            steps.fail_job(self.store, job.id, str(error), self.clock())
+            jobs.fail(self.store, job.id, str(error), self.clock())
         except Exception as error:  # noqa: BLE001  a fault of ours or of the machine: the queue delivers again, five times at most
             self.log(f"{job.id} failed: {error}\n{traceback.format_exc()}")
-            steps.hand_back(self.store, job.id, self.owner, failed=True)
+            jobs.hand_back(self.store, job.id, self.owner, failed=True)
             return False
         return True
 
@@ -114,9 +114,9 @@ class Trainer:
         settings = steps.project(self.store)
         commit = turn.run(Work(self.store, settings, job, heartbeat.tell, self.clock))
         # Who lost the lease may not publish: a rival is at work on the same job.
-        steps.renew_lease(self.store, job.id, self.owner, self.clock())
+        jobs.renew(self.store, job.id, self.owner, self.clock())
         if not commits.publish(self.store.labels, commit, job.parent):
-            steps.superseded(self.store, job.id, self.clock())
+            jobs.superseded(self.store, job.id, self.clock())
             return
         steps.adopt(self.store)
         journal.write(self.store.labels, self.owner, "committed", self.clock(), job=job.id, run=job.run, sequence=commit.sequence)
@@ -141,7 +141,7 @@ class _Heartbeat:
         self._job_id = job_id
         self._progress = ""
         self._told = 0.0
-        self._lost: steps.LeaseLost | None = None
+        self._lost: jobs.LeaseLost | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -173,8 +173,8 @@ class _Heartbeat:
 
     def _renew(self) -> None:
         try:
-            steps.renew_lease(self._trainer.store, self._job_id, self._trainer.owner, self._trainer.clock(), self._progress)
-        except steps.LeaseLost as error:
+            jobs.renew(self._trainer.store, self._job_id, self._trainer.owner, self._trainer.clock(), self._progress)
+        except jobs.LeaseLost as error:
             self._lost = error
             return
         with suppress(MessageLost):

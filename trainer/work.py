@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from activelearning import journal, layout, steps
+from activelearning import jobs, journal, layout
 from activelearning.commits import Commit
 from activelearning.errors import BlobMissing, UserError
 from activelearning.iterations import Status
@@ -27,11 +27,11 @@ class Work:
 
     def move(self, status: Status) -> None:
         """Note where the iteration stands."""
-        steps.move_iteration(self.store, self.job.run, status, self.clock())
+        jobs.move_iteration(self.store, self.job.run, status, self.clock())
 
     def progressed(self) -> None:
         """Something is kept that the next attempt need not do again, so the attempts until now do not count against the job."""
-        steps.forgive_attempts(self.store, self.job.id)
+        jobs.forgive(self.store, self.job.id)
 
     def report(self, problems: Iterable[Problem]) -> None:
         """Say what had to be left out, on the way and in the journal."""

@@ -68,7 +68,7 @@ def guarded(work: Callable[[], None]) -> int:
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in _EXTRAS:
             raise
-        return _failed(f"{error.name} is missing: this command needs more than an annotator does, install \"activelearning[all]\"")
+        return _failed(f'{error.name} is missing: this command needs more than an annotator does, install "activelearning[all]"')
     return 0
 
 

@@ -170,7 +170,9 @@ class Settings:
     """One project."""
 
     classes: Annotated[tuple[str, ...], "The classes, in the order of their ids.", class_names]
-    task: Annotated[str, f"What people draw: {' or '.join(TASKS)}; masks travel through the tables but are not trained on yet.", one_of(TASKS)] = "boxes"
+    task: Annotated[str, f"What people draw: {' or '.join(TASKS)}; masks are kept in the tables, not trained on yet.", one_of(TASKS)] = (
+        "boxes"
+    )
     detector: Detector = Detector()
     training: Training = Training()
     selection: Selection = Selection()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from activelearning import commits, consume, labelled, layout, project_file, state, steps, table
+from activelearning import commits, consume, jobs, labelled, layout, project_file, state, steps, table
 from activelearning.commits import Commit
 from activelearning.errors import BlobExists, MessageLost, UserError
 from activelearning.iterations import Status
@@ -80,8 +80,8 @@ def turn(store: Store, clock: Clock, owner: str) -> Iterator[bool]:
     """A trainer's work on one message, step by step; nothing at all when there is none."""
     for message in consume.take(store.queues, layout.JOBS_QUEUE, 60.0):
         yield True
-        with suppress(steps.JobBusy, MessageLost):
-            job = steps.start_job(store, str(json.loads(message.body)["job"]), owner, clock())
+        with suppress(jobs.JobBusy, MessageLost):
+            job = jobs.start(store, str(json.loads(message.body)["job"]), owner, clock())
             if job:
                 yield from _job(store, clock, job)
             steps.advance(store, clock())
@@ -92,21 +92,21 @@ def _job(store: Store, clock: Clock, job: Job) -> Iterator[bool]:
     try:
         commit = yield from _results(store, clock, job)
     except UserError as error:
-        steps.fail_job(store, job.id, str(error), clock())
+        jobs.fail(store, job.id, str(error), clock())
         return
     yield True
     if commits.publish(store.labels, commit, job.parent):
         yield True
         steps.adopt(store)
     else:
-        steps.superseded(store, job.id, clock())
+        jobs.superseded(store, job.id, clock())
 
 
 def _results(store: Store, clock: Clock, job: Job) -> Iterator[bool]:  # type: ignore[misc]
     blobs = store.labels
     parent = commits.latest(blobs)
     known = parent.run if parent and parent.tagged else ""
-    steps.move_iteration(store, job.run, Status.TRAINING, clock())
+    jobs.move_iteration(store, job.run, Status.TRAINING, clock())
     if job.kind == TRAIN:
         labelled.write(blobs, job.run, labelled.gather(blobs, known, job.uploads).images, commits.consumed(blobs, known) | {*job.uploads})
         _once(blobs, layout.model(job.run, f"card-{job.parent + 1}.json"), json.dumps(job.uploads).encode())

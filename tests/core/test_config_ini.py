@@ -1,12 +1,13 @@
 """The ancestor's `config.ini`: read without being run, and without keeping a secret."""
 
 import pytest
-from activelearning.config_ini import read_config_ini
-from activelearning.errors import SettingsError
-from activelearning.settings import Settings
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+
+from activelearning.config_ini import read_config_ini
+from activelearning.errors import SettingsError
+from activelearning.settings import Settings
 
 SECRET = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq=="
 

@@ -1,12 +1,13 @@
 """What a review changed, where each box comes from, and what the review cost."""
 
 import pytest
-from activelearning.cost import CostModel
-from activelearning.diff import Diff, Totals, compare, provenance, sentence, tally, total
-from activelearning.labels import Box, ImageLabels, Review
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+
+from activelearning.cost import CostModel
+from activelearning.diff import Diff, Totals, compare, provenance, sentence, tally, total
+from activelearning.labels import Box, ImageLabels, Review
 
 _span = st.lists(st.integers(0, 8), min_size=2, max_size=2, unique=True).map(lambda ends: [end / 8 for end in sorted(ends)])
 _boxes = st.lists(

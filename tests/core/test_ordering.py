@@ -8,15 +8,16 @@ from fractions import Fraction
 from itertools import islice
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+
 from activelearning import ordering, settings
 from activelearning.apportionment import alternately, in_millionths, in_turn, seats
 from activelearning.errors import BoxError
 from activelearning.labels import Box, ImageLabels
 from activelearning.ordering import Pool, box_entropy, box_margin, image_score, order_pool, top_folder
 from activelearning.settings import Selection
-from hypothesis import given
-from hypothesis import settings as budget
-from hypothesis import strategies as st
 
 Row = tuple[str, float, float, tuple[str, ...]]
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from activelearning.errors import BoxError
-from activelearning.labels import Box
-from activelearning.overlap import cap_overlap, within_confidence
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+
+from activelearning.errors import BoxError
+from activelearning.labels import Box
+from activelearning.overlap import cap_overlap, within_confidence
 
 _corner = st.floats(0, 1) | st.integers(0, 12).map(lambda n: n / 12)
 _span = st.lists(_corner, min_size=2, max_size=2, unique=True).map(sorted)

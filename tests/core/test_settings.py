@@ -3,13 +3,14 @@
 import tomllib
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+
 from activelearning import settings as all_settings
 from activelearning.errors import SettingsError
 from activelearning.project_file import parse_project, render_project, setting_names
 from activelearning.settings import Detector, Drafts, Policy, Selection, Settings, Training
-from hypothesis import given
-from hypothesis import settings as budget
-from hypothesis import strategies as st
 
 CLASSES = ("knot", "defect")
 HEAD = 'classes = ["knot", "defect"]\n'

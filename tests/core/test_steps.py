@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from activelearning import commits, events, journal, layout, project_file, state, steps
+from activelearning import commits, events, jobs, journal, layout, project_file, state, steps
 from activelearning.errors import UserError
 from activelearning.iterations import Status
 from activelearning.settings import Policy
@@ -182,17 +182,17 @@ def test_a_store_without_a_project_says_what_to_do() -> None:
 
 def test_one_living_trainer_has_the_job(store: Store, clock: Clock) -> None:
     job = _queued(store, clock)
-    begun = steps.start_job(store, job.id, "ann", clock())
+    begun = jobs.start(store, job.id, "ann", clock())
     assert begun and (begun.status, begun.owner, begun.attempts) == (RUNNING, "ann", 1)
-    with pytest.raises(steps.JobBusy):
-        steps.start_job(store, job.id, "bob", clock.later(steps.LEASE_SECONDS - 1))
-    steps.renew_lease(store, job.id, "ann", clock(), "half")
-    with pytest.raises(steps.JobBusy):
-        steps.start_job(store, job.id, "bob", clock.later(steps.LEASE_SECONDS - 1))
-    taken = steps.start_job(store, job.id, "bob", clock.later(1))
+    with pytest.raises(jobs.JobBusy):
+        jobs.start(store, job.id, "bob", clock.later(jobs.LEASE_SECONDS - 1))
+    jobs.renew(store, job.id, "ann", clock(), "half")
+    with pytest.raises(jobs.JobBusy):
+        jobs.start(store, job.id, "bob", clock.later(jobs.LEASE_SECONDS - 1))
+    taken = jobs.start(store, job.id, "bob", clock.later(1))
     assert taken and (taken.owner, taken.attempts, taken.progress) == ("bob", 2, "half")
-    with pytest.raises(steps.LeaseLost):
-        steps.renew_lease(store, job.id, "ann", clock())
+    with pytest.raises(jobs.LeaseLost):
+        jobs.renew(store, job.id, "ann", clock())
 
 
 def test_rival_trainers_begin_a_job_once(store: Store, clock: Clock) -> None:
@@ -200,8 +200,8 @@ def test_rival_trainers_begin_a_job_once(store: Store, clock: Clock) -> None:
 
     def begin(owner: int) -> bool:
         try:
-            return steps.start_job(store, job.id, f"t{owner}", clock()) is not None
-        except steps.JobBusy:
+            return jobs.start(store, job.id, f"t{owner}", clock()) is not None
+        except jobs.JobBusy:
             return False
 
     with ThreadPoolExecutor(8) as rivals:
@@ -209,16 +209,16 @@ def test_rival_trainers_begin_a_job_once(store: Store, clock: Clock) -> None:
 
 
 def test_a_message_of_no_job_or_of_one_that_is_over_is_nothing_to_do(store: Store, clock: Clock) -> None:
-    assert steps.start_job(store, "", "t", clock()) is None
+    assert jobs.start(store, "", "t", clock()) is None
     job = _queued(store, clock)
     loops.work(store, clock)
-    assert steps.start_job(store, job.id, "t", clock()) is None
+    assert jobs.start(store, job.id, "t", clock()) is None
 
 
 def test_a_job_whose_trainer_died_is_taken_back_and_its_lost_message_sent_again(store: Store, clock: Clock) -> None:
     job = _queued(store, clock)
     (message,) = store.queues.receive(layout.JOBS_QUEUE, 60)
-    steps.start_job(store, job.id, "dead", clock())
+    jobs.start(store, job.id, "dead", clock())
     store.queues.delete(layout.JOBS_QUEUE, message)
     loops.settle(store, clock, 2)
     assert _only_job(store).status == DONE
@@ -226,10 +226,10 @@ def test_a_job_whose_trainer_died_is_taken_back_and_its_lost_message_sent_again(
 
 def test_a_job_that_kills_every_trainer_is_given_up_with_a_word_and_its_uploads_go_on(store: Store, clock: Clock) -> None:
     job = _queued(store, clock)
-    for n in range(steps.MAX_ATTEMPTS):
-        assert steps.start_job(store, job.id, f"t{n}", clock.later(61))
+    for n in range(jobs.MAX_ATTEMPTS):
+        assert jobs.start(store, job.id, f"t{n}", clock.later(61))
     for _ in range(2):
-        assert steps.start_job(store, job.id, "t9", clock.later(61)) is None
+        assert jobs.start(store, job.id, "t9", clock.later(61)) is None
     assert (_only_job(store).status, state.load(store.labels).iterations["main/1"].status) == (FAILED, Status.TRAINING_FAILED)
     (entry,) = (entry for entry in journal.read(store.labels) if entry["what"] == "job failed")
     assert entry["reason"].startswith("it was begun 5 times")
@@ -241,9 +241,9 @@ def test_a_job_that_kills_every_trainer_is_given_up_with_a_word_and_its_uploads_
 
 def test_a_job_that_failed_for_good_is_tried_again_the_next_day(store: Store, clock: Clock) -> None:
     job = _queued(store, clock)
-    steps.start_job(store, job.id, "t", clock())
-    steps.fail_job(store, job.id, "the disk is full", clock())
-    steps.fail_job(store, job.id, "somebody late", clock())
+    jobs.start(store, job.id, "t", clock())
+    jobs.fail(store, job.id, "the disk is full", clock())
+    jobs.fail(store, job.id, "somebody late", clock())
     assert [entry["reason"] for entry in journal.read(store.labels) if entry["what"] == "job failed"] == ["the disk is full"]
     clock.later(86_400)
     loops.settle(store, clock)
@@ -253,21 +253,21 @@ def test_a_job_that_failed_for_good_is_tried_again_the_next_day(store: Store, cl
 def test_a_job_that_is_handed_back_is_free_and_only_a_failure_counts(store: Store, clock: Clock) -> None:
     job = _queued(store, clock)
     for failed, attempts in ((False, 0), (True, 1)):
-        steps.start_job(store, job.id, "ann", clock())
-        steps.hand_back(store, job.id, "ann", failed)
+        jobs.start(store, job.id, "ann", clock())
+        jobs.hand_back(store, job.id, "ann", failed)
         assert (_only_job(store).status, _only_job(store).attempts) == (QUEUED, attempts)
-    steps.start_job(store, job.id, "bob", clock())
-    steps.hand_back(store, job.id, "ann", True)
+    jobs.start(store, job.id, "bob", clock())
+    jobs.hand_back(store, job.id, "ann", True)
     assert _only_job(store).owner == "bob"
 
 
 def test_progress_forgives_attempts(store: Store, clock: Clock) -> None:
     job = _queued(store, clock)
-    for forgive in (lambda: steps.forgive_attempts(store, job.id), lambda: steps.move_iteration(store, job.run, Status.TRAINING, clock())):
-        steps.start_job(store, job.id, "t", clock())
+    for forgive in (lambda: jobs.forgive(store, job.id), lambda: jobs.move_iteration(store, job.run, Status.TRAINING, clock())):
+        jobs.start(store, job.id, "t", clock())
         forgive()
         assert _only_job(store).attempts == 0
-    steps.forgive_attempts(store, "no job")
+    jobs.forgive(store, "no job")
 
 
 def test_a_zombie_that_publishes_late_makes_nobody_train_twice(store: Store, clock: Clock) -> None:
@@ -275,7 +275,7 @@ def test_a_zombie_that_publishes_late_makes_nobody_train_twice(store: Store, clo
     zombie = loops.turn(store, clock, "zombie")
     for _ in range(4):
         next(zombie)
-    steps.fail_job(store, first.id, "given up", clock())
+    jobs.fail(store, first.id, "given up", clock())
     second = hand_in(store, "b2", ["2.jpg"])
     steps.take_in_upload(store, _event(second), clock())
     heir = loops.turn(store, clock, "heir")
@@ -295,8 +295,8 @@ def test_superseding_leaves_others_and_what_is_over_alone(store: Store, clock: C
     job = _queued(store, clock)
     loops.work(store, clock)
     before = state.load(store.labels)
-    steps.superseded(store, job.id, clock())
-    steps.superseded(store, "no job", clock())
+    jobs.superseded(store, job.id, clock())
+    jobs.superseded(store, "no job", clock())
     assert state.load(store.labels) == before
 
 
@@ -305,9 +305,9 @@ def test_a_prediction_that_came_second_is_decided_afresh(store: Store, clock: Cl
     steps.sweep(store, clock())
     steps.advance(store, clock.later(10))
     job = _only_job(store)
-    steps.start_job(store, job.id, "t", clock())
+    jobs.start(store, job.id, "t", clock())
     commits.publish(store.labels, commits.Commit(1, "by hand", "main/0", "", "", "", 0.0, 0, 0, 0.0), 0)
-    steps.superseded(store, job.id, clock())
+    jobs.superseded(store, job.id, clock())
     assert (_only_job(store).status, _only_job(store).reason) == (DONE, "a newer model was published first")
     loops.settle(store, clock)
     commit = commits.latest(store.labels)

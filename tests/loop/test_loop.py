@@ -23,12 +23,6 @@ QUICK = (
     "detector.long_side=128",
     "policy.quiet_seconds=1",
 )
-    "training.iterations=12",
-    "training.warm_iterations=6",
-    "training.checkpoint_every=5",
-    "detector.long_side=128",
-    "policy.quiet_seconds=1",
-)
 
 
 def test_the_loop_turns_on_a_strangers_images_through_vott_and_cvat(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+
 from activelearning.store import Store, open_store
 
 KINDS = ["memory", "directory"]

@@ -4,11 +4,11 @@ import io
 import unicodedata
 
 import pytest
-from activelearning.errors import BlobChanged, BlobExists, BlobMissing, BlobNameError
-from activelearning.store import Blobs, Store, open_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from activelearning.errors import BlobChanged, BlobExists, BlobMissing, BlobNameError
+from activelearning.store import Blobs, Store, open_store
 from tests.store.conftest import KINDS, Clock, fresh_url
 
 ODD_NAMES = [

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from activelearning.errors import BlobExists, BlobMissing, BlobNameError, UserError
-from activelearning.store import Store, directory, open_store
 from hypothesis import given
 from hypothesis import strategies as st
+
+from activelearning.errors import BlobExists, BlobMissing, BlobNameError, UserError
+from activelearning.store import Store, directory, open_store
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from activelearning import events, layout
 from activelearning.errors import UserError
 from activelearning.events import BlobCreated

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from activelearning.errors import UserError
 from activelearning.store import open_store
 

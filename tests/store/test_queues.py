@@ -1,10 +1,10 @@
 """What every store promises about queues, and what `consume` makes of it."""
 
 import pytest
+
 from activelearning import consume, layout
 from activelearning.errors import BlobNameError, MessageLost
 from activelearning.store import Store, open_store
-
 from tests.store.conftest import Clock
 
 

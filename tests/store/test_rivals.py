@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from activelearning.errors import BlobExists
 from activelearning.store import open_store
-
 from tests.store import rivals
 
 RIVALS = 8

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from activelearning import commits, layout, state, steps
+from activelearning import commits, jobs, layout, state, steps
 from activelearning.store import open_store
 from tests.trainer import loops
 from tests.trainer.loops import Clock, World, hand_in
@@ -49,10 +49,10 @@ def test_a_trainer_that_is_told_to_stop_hands_its_job_back_at_once(world: World)
 
 def test_a_trainer_leaves_a_job_alone_while_another_lives_and_takes_it_when_that_one_is_dead(world: World) -> None:
     job = the_job(world)
-    steps.start_job(world.store, job.id, "the-other", world.clock())
+    jobs.start(world.store, job.id, "the-other", world.clock())
     world.trainer(world.store).work_on_next()
     assert the_job(world).owner == "the-other"
-    world.clock.later(steps.LEASE_SECONDS + 60)
+    world.clock.later(jobs.LEASE_SECONDS + 60)
     assert world.trainer(world.store).work_on_next()
     assert the_job(world).status == state.DONE
 
