@@ -60,6 +60,7 @@ def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | Non
         config,
         iterations=iterations,
         learning_rate=config.warm_learning_rate if warm else config.learning_rate,
+        small_share=0.0 if warm else training.SMALL_SHARE,
         checkpoint=keeper.load(),
         on_checkpoint=keeper.save,
         on_progress=on_progress,

@@ -32,8 +32,8 @@ _FLOOR = 0.02
 _CLIP_NORM = 10.0
 _EMA_DECAY = 0.998
 _SMALL = 0.75
-"""How much smaller the images are in the first `_SMALL_SHARE` of the iterations."""
-_SMALL_SHARE = 0.3
+"""How much smaller the images are in the first `SMALL_SHARE` of the iterations."""
+SMALL_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,12 +93,14 @@ def train(
     *,
     iterations: int,
     learning_rate: float,
+    small_share: float = SMALL_SHARE,
     checkpoint: Checkpoint | None = None,
     on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> nn.Module:
     """Train the model in place for so many iterations, and return the moving average of its weights, on the CPU, ready to export.
 
+    The first `small_share` of the iterations see smaller images; a model that knows what things look like needs none of that.
     Resumes after `checkpoint` when one is given. `on_checkpoint` is called every `config.checkpoint_every` iterations; whatever
     it raises stops the run. Raises `UserError` without examples, and when the loss is no longer a number.
     """
@@ -108,7 +110,7 @@ def train(
         torch.set_num_threads(config.threads)
     run = _start(model, learning_rate, checkpoint)
     for iteration in range(checkpoint.iteration if checkpoint else 0, iterations):
-        losses = _step(run, _batch(examples, config, iteration, iterations), config, iteration, iterations, learning_rate)
+        losses = _step(run, _batch(examples, config, iteration, small_share * iterations), config, iteration, iterations, learning_rate)
         on_progress(Progress(iteration + 1, iterations, losses))
         if (iteration + 1) % config.checkpoint_every == 0 and iteration + 1 < iterations:
             on_checkpoint(_checkpoint(run, iteration + 1))
@@ -154,19 +156,19 @@ def _has_bfloat16(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _batch(examples: Sequence[Example], config: Training, iteration: int, iterations: int) -> tuple[Tensor, Targets]:
+def _batch(examples: Sequence[Example], config: Training, iteration: int, small_until: float) -> tuple[Tensor, Targets]:
     chosen = [examples[index] for index in batch_indices(len(examples), config.batch_size, config.seed, iteration)]
     # each colour in one piece: what is done by colour to interleaved ones takes several times as long
     images = torch.from_numpy(np.stack([example.pixels.transpose(2, 0, 1) for example in chosen])).float()
     targets = pad_targets([example.boxes for example in chosen], [example.labels for example in chosen])
-    size = training_size((images.shape[3], images.shape[2]), iteration, iterations)
+    size = training_size((images.shape[3], images.shape[2]), iteration, small_until)
     return augment(images, targets, config, _generator(config.seed, iteration), size)
 
 
-def training_size(full: tuple[int, int], iteration: int, iterations: int) -> tuple[int, int]:
-    """The (W, H) that an iteration trains at: small at first, where it is learned what things look like, which costs less the smaller
-    they are (progressive resizing, Tan and Le 2021); at full size from 30 % on."""
-    if iteration >= _SMALL_SHARE * iterations:
+def training_size(full: tuple[int, int], iteration: int, small_until: float) -> tuple[int, int]:
+    """The (W, H) that an iteration trains at: three quarters of `full` before `small_until`, where it is learned what things look like,
+    which costs less the smaller they are (progressive resizing, Tan and Le 2021)."""
+    if iteration >= small_until:
         return full
     width, height = (max(letterbox.STRIDE, round(_SMALL * side / letterbox.STRIDE) * letterbox.STRIDE) for side in full)
     return width, height
