@@ -107,12 +107,17 @@ def _make_project(plan: Plan, folder: Path, truth: dict[str, ImageLabels], test:
     assignments = [
         part for setting in (f"training.seed={plan.seed}", f"selection.seed={plan.seed}", *plan.settings) for part in ("--set", setting)
     ]
-    tell(_run("activelearning.cli", "init", url, "--classes", ",".join(classes), *assignments))
-    tell(_run("activelearning.cli", "upload", url, str(plan.images)))
+    tell(_first_line("activelearning.cli", "init", url, "--classes", ",".join(classes), *assignments))
+    tell(_first_line("activelearning.cli", "upload", url, str(plan.images)))
     labels = folder / "test-labels.csv"
     formats.write([truth[image] for image in sorted(test) if image in truth], labels, "csv", classes)
-    tell(_run("activelearning.cli", "import", url, str(labels), "--format", "csv", "--split", "test"))
+    tell(_first_line("activelearning.cli", "import", url, str(labels), "--format", "csv", "--split", "test"))
     return open_store(url)
+
+
+def _first_line(module: str, *arguments: str) -> str:
+    # the others are advice to a person
+    return _run(module, *arguments).partition("\n")[0]
 
 
 def _run(module: str, *arguments: str) -> str:
@@ -163,7 +168,7 @@ def _play_round(
     asked = ("download", str(plan.batch), "--store", str(folder / "store"), "--to", str(batch), "--tool", tool, "--as", "player", "--json")
     drafts = json.loads(_run("tagger_client.cli", *asked))["drafts"]
     work, file = annotator.review(batch, {image: labels.boxes for image, labels in truth.items()})
-    tell(_run("tagger_client.cli", "upload", str(batch), *([str(file)] if file else [])).replace("\n", ": "))
+    tell(": ".join(_run("tagger_client.cli", "upload", str(batch), *([str(file)] if file else [])).split("\n")[:2]))
     commit = _wait_for(store, sequence + 1, folder, f"batch {number + 1} to be trained on")
     return _round(plan, store, commit, tool, work, drafts, before, time.monotonic() - started)
 
