@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from activelearning.store import Store, open_store
-from tests.core.loops import Clock, make_project
+from tests.clock import Clock
+from tests.core.loops import make_project
 
 
 @pytest.fixture

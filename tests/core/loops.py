@@ -6,7 +6,6 @@ The trainer is a generator: it stops after each of its steps, so that a test let
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from activelearning import commits, consume, jobs, labelled, layout, project_file, state, steps, table
@@ -17,23 +16,9 @@ from activelearning.labels import Box, ImageLabels, Review
 from activelearning.settings import Policy, Settings
 from activelearning.state import PREDICT, TRAIN, Job, State
 from activelearning.store import Blobs, Store
+from tests.clock import Clock
 
 SETTINGS = Settings(("bird", "fish"), policy=Policy(quiet_seconds=10.0))
-
-
-@dataclass(slots=True)
-class Clock:
-    """Time that passes when told."""
-
-    now: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def later(self, seconds: float) -> float:
-        """Let time pass."""
-        self.now += seconds
-        return self.now
 
 
 def make_project(store: Store, settings: Settings = SETTINGS) -> Store:

@@ -18,8 +18,8 @@ from activelearning.state import DONE
 from activelearning.store import Store
 from activelearning.store._announce import announcer
 from activelearning.store.memory import MemoryBlobs, MemoryQueues
+from tests.clock import Clock
 from tests.core import loops
-from tests.core.loops import Clock
 
 JUMPS = (1, 5, 20, 70, 70, 400, 400, 4000, 100_000, 300_000)
 

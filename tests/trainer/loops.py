@@ -13,6 +13,7 @@ from activelearning.labels import ImageLabels, box_from_pixels
 from activelearning.settings import Detector, Policy, Prediction, Settings, Training
 from activelearning.settings import TestSplit as Split
 from activelearning.store import Store
+from tests.clock import Clock
 from tests.trainer.scenes import CLASSES, SIZE, scene
 from trainer.serve import Trainer
 
@@ -25,21 +26,6 @@ SETTINGS = Settings(
     prediction=Prediction(min_confidence=0.001, max_detections=5),
     test=Split(percentage=0.25),
 )
-
-
-@dataclass(slots=True)
-class Clock:
-    """Time that passes when told."""
-
-    now: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def later(self, seconds: float) -> float:
-        """Let time pass."""
-        self.now += seconds
-        return self.now
 
 
 @dataclass(slots=True)

@@ -7,8 +7,9 @@ import pytest
 
 from activelearning import commits, jobs, layout, state, steps
 from activelearning.store import open_store
+from tests.clock import Clock
 from tests.trainer import loops
-from tests.trainer.loops import Clock, World, hand_in
+from tests.trainer.loops import World, hand_in
 from trainer.serve import job_of
 
 

@@ -12,8 +12,9 @@ from activelearning.claims import Wanted
 from activelearning.iterations import Status
 from activelearning.state import FAILED
 from activelearning.store import Store, open_store
+from tests.clock import Clock
 from tests.trainer import loops
-from tests.trainer.loops import Clock, World, hand_in, listed, name
+from tests.trainer.loops import World, hand_in, listed, name
 
 
 @pytest.fixture
