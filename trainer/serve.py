@@ -4,6 +4,7 @@ Rule: the message wakes, the record decides. A trainer that dies leaves a messag
 is told to stop hands its job back; one that lost its lease stops working.
 """
 
+import json
 import os
 import socket
 import threading
@@ -125,8 +126,6 @@ class Trainer:
 
 def job_of(body: str) -> str:
     """The job's id in a message; what is no such message names no job."""
-    import json
-
     with suppress(ValueError, TypeError, KeyError):
         return str(json.loads(body)["job"])
     return ""
