@@ -17,8 +17,9 @@ _QUIET_SECONDS = 2.0
 _MOST_WARNINGS = 20
 
 Command = Callable[[argparse.Namespace], None]
-_EXTRAS = frozenset({"azure", "faster_coco_eval", "numpy", "onnx", "onnxruntime", "onnxscript", "torch"})
-"""What comes only with the extras `functions` and `trainer`."""
+_EXTRAS = frozenset({"azure", "faster_coco_eval", "numpy", "obstore", "onnx", "onnxruntime", "onnxscript", "requests", "torch"})
+"""What comes only with the extras `azure`, `functions` and `trainer`."""
+_FOR_AZURE = ("azure.core", "azure.identity", "azure.storage", "obstore", "requests")
 T = TypeVar("T")
 
 
@@ -68,8 +69,14 @@ def guarded(work: Callable[[], None]) -> int:
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in _EXTRAS:
             raise
-        return _failed(f'{error.name} is missing: this command needs more than an annotator does, install "activelearning[all]"')
+        return _failed(_lacking(str(error.name)))
     return 0
+
+
+def _lacking(module: str) -> str:
+    if module.startswith(_FOR_AZURE) or module == "azure":
+        return f'{module} is missing: a store on Azure needs more than one in a directory, install "activelearning[azure]"'
+    return f'{module} is missing: this command needs more than an annotator does, install "activelearning[all]"'
 
 
 def _failed(sentence: str) -> int:

@@ -4,12 +4,12 @@ import io
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activelearning.errors import BlobChanged, BlobExists, BlobMissing, BlobNameError
 from activelearning.store import Blobs, Store, open_store
-from tests.store.conftest import KINDS, Clock, fresh_url
+from tests.store.conftest import Clock, fresh_url
 
 ODD_NAMES = [
     "a name with spaces.jpg",
@@ -30,8 +30,8 @@ ODD_NAMES = [
 REFUSED_NAMES = ["", "/", "/etc/passwd", "a//b", "a/", "../a", "a/../b", "a/./b", "a\\b", "..\\a", "a\nb", "a\0b", "a\x7f", "x" * 1025]
 
 
-def names(blobs: Blobs, prefix: str = "", start_after: str = "") -> list[str]:
-    return [info.name for info in blobs.list(prefix, start_after)]
+def names(blobs: Blobs, prefix: str = "") -> list[str]:
+    return [info.name for info in blobs.list(prefix)]
 
 
 def test_a_created_blob_reads_back(store: Store) -> None:
@@ -130,9 +130,9 @@ class Broken(io.BytesIO):
 def test_a_source_that_breaks_leaves_nothing(store: Store) -> None:
     etag = store.labels.replace("old", b"old", None)
     with pytest.raises(ConnectionResetError):
-        store.labels.create("new", Broken(b"x" * 3_000_000))
+        store.labels.create("new", Broken(b"x" * 9_000_000))
     with pytest.raises(ConnectionResetError):
-        store.labels.replace("old", Broken(b"x" * 3_000_000), etag)
+        store.labels.replace("old", Broken(b"x" * 9_000_000), etag)
     assert names(store.labels) == ["old"]
     assert store.labels.read("old").content == b"old"
 
@@ -188,8 +188,6 @@ def test_the_list_is_in_order_of_whole_names(store: Store) -> None:
     assert names(store.labels) == expected
     assert names(store.labels, "a/b") == ["a/b", "a/b-c", "a/b2/c"]
     assert names(store.labels, "a/b2/") == ["a/b2/c"]
-    assert names(store.labels, "a", "a.b") == ["a/b", "a/b-c", "a/b2/c", "ab"]
-    assert names(store.labels, "a/b", "z") == []
 
 
 def test_a_list_of_nothing_is_empty(store: Store) -> None:
@@ -205,7 +203,8 @@ def test_a_list_is_lazy_and_survives_writers(store: Store) -> None:
     listing = store.labels.list()
     assert next(listing).name == "0/a"
     store.labels.create("2/b", b"")
-    assert [info.name for info in listing] == ["1/a", "2/a", "2/b", "3/a", "4/a"]
+    # a cloud hands its list out in pages of thousands, and a page may be older than a blob
+    assert [info.name for info in listing if info.name != "2/b"] == ["1/a", "2/a", "3/a", "4/a"]
 
 
 PARTS = st.text(alphabet="ab-.0é\U0001f600", min_size=1, max_size=3).filter(lambda part: part not in (".", ".."))
@@ -217,19 +216,17 @@ def without_conflicts(paths: set[str]) -> set[str]:
     return {path for path in paths if not any(path.startswith(f"{other}/") for other in paths)}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
-@given(paths=st.sets(PATHS, max_size=12).map(without_conflicts), cut=PATHS, length=st.integers(0, 4), after=st.one_of(st.just(""), PATHS))
-def test_prefix_and_start_agree_with_sorted_names(kind: str, paths: set[str], cut: str, length: int, after: str) -> None:
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(paths=st.sets(PATHS, max_size=12).map(without_conflicts), cut=PATHS, length=st.integers(0, 4))
+def test_a_prefix_agrees_with_sorted_names(kind: str, paths: set[str], cut: str, length: int) -> None:
     with fresh_url(kind) as url:
         blobs = open_store(url).labels
-        for path in paths:
+        # a cloud has no name that ends in a dot, and refuses to make one
+        written = {path for path in paths if kind != "azure" or not any(part.endswith(".") for part in path.split("/"))}
+        for path in written:
             blobs.create(path, b"")
-        for prefix in ("", cut[:length], *(path[:length] for path in paths)):
-            assert names(blobs, prefix) == sorted(path for path in paths if path.startswith(prefix))
-            assert names(blobs, prefix, after) == sorted(path for path in paths if path.startswith(prefix) and path > after)
-            for start in list(paths)[:3]:
-                assert names(blobs, prefix, start) == sorted(path for path in paths if path.startswith(prefix) and path > start)
+        for prefix in ("", cut[:length], *(path[:length] for path in written)):
+            assert names(blobs, prefix) == sorted(path for path in written if path.startswith(prefix))
 
 
 def test_memory_stores_of_one_name_are_one() -> None:
@@ -239,7 +236,8 @@ def test_memory_stores_of_one_name_are_one() -> None:
     assert open_store("memory:").labels is not open_store("memory:").labels
 
 
-def test_time_of_change_follows_the_stores_clock(clock: Clock) -> None:
+def test_time_of_change_follows_the_stores_clock() -> None:
+    clock = Clock()
     store = open_store("memory:", clock)
     store.labels.create("a", b"1")
     assert store.labels.head("a").modified == clock.now

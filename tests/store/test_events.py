@@ -16,7 +16,7 @@ def woken(store: Store, queue: str) -> list[BlobCreated]:
 
 def test_a_new_image_wakes_one_queue(store: Store) -> None:
     store.images.create("trip 1/50% größe.jpg", b"1")
-    assert woken(store, layout.NEW_IMAGES_QUEUE) == [BlobCreated("images", "trip 1/50% größe.jpg")]
+    assert woken(store, layout.NEW_IMAGES_QUEUE) == [BlobCreated(store.images_container, "trip 1/50% größe.jpg")]
     assert store.queues.count(layout.REVIEWED_QUEUE) == 0
 
 

@@ -22,13 +22,6 @@ def test_the_home_folder_has_its_sign(tmp_path: Path, monkeypatch: pytest.Monkey
     assert open_store("~/store").url == (tmp_path / "store").as_uri()
 
 
-@pytest.mark.parametrize("url", ["https://account.blob.core.windows.net/?sig=SECRET", "DefaultEndpointsProtocol=https;AccountKey=SECRET"])
-def test_azure_is_named_and_no_key_is_repeated(url: str) -> None:
-    with pytest.raises(UserError, match="extra 'azure'") as caught:
-        open_store(url)
-    assert "SECRET" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("url", "said"),
     [("s3://bucket", "'s3:' is not"), ("", "needs a directory"), ("file:relative", "address"), ("file://server/share", "address")],

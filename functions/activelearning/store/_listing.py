@@ -1,6 +1,6 @@
 """List the files below a folder by their whole relative name, with as little looking as possible.
 
-Rule: lazy, one folder at a time; folders that the prefix or the starting point rules out are never opened.
+Rule: lazy, one folder at a time; folders that the prefix rules out are never opened.
 """
 
 import os
@@ -13,7 +13,7 @@ from activelearning.store.port import BlobInfo
 _Identity = tuple[int, int]
 
 
-def files_below(root: Path, prefix: str, start_after: str) -> Iterator[BlobInfo]:
+def files_below(root: Path, prefix: str) -> Iterator[BlobInfo]:
     """Yield regular files by name in code point order, folders joined by '/'; links are followed, but never in a circle.
 
     A file that vanishes meanwhile is left out, as is a folder.
@@ -21,7 +21,7 @@ def files_below(root: Path, prefix: str, start_after: str) -> Iterator[BlobInfo]
     base = _base(prefix)
     above = _above(root, base)
     if above is not None:
-        yield from _walk(root, base, prefix, start_after, above)
+        yield from _walk(root, base, prefix, above)
 
 
 def _base(prefix: str) -> str:
@@ -41,11 +41,11 @@ def _above(root: Path, base: str) -> frozenset[_Identity] | None:
     return above if len(above) == len(folders) else None
 
 
-def _walk(root: Path, base: str, prefix: str, start_after: str, above: frozenset[_Identity]) -> Iterator[BlobInfo]:
+def _walk(root: Path, base: str, prefix: str, above: frozenset[_Identity]) -> Iterator[BlobInfo]:
     folder = root / base
     try:
         here = _identity(folder)
-        names = sorted(name for name in _names(folder, base) if _wanted(name, prefix, start_after))
+        names = sorted(name for name in _names(folder, base) if _wanted(name, prefix))
     except OSError as error:
         if error.errno in _files.MISSING:
             return
@@ -55,7 +55,7 @@ def _walk(root: Path, base: str, prefix: str, start_after: str, above: frozenset
         return
     for name in names:
         if name.endswith("/"):
-            yield from _walk(root, name, prefix, start_after, above | {here})
+            yield from _walk(root, name, prefix, above | {here})
         else:
             yield from _info(root, name)
 
@@ -72,10 +72,8 @@ def _names(folder: Path, base: str) -> Iterator[str]:
                 yield base + entry.name
 
 
-def _wanted(name: str, prefix: str, start_after: str) -> bool:
-    is_folder = name.endswith("/")
-    in_prefix = name.startswith(prefix) or (is_folder and prefix.startswith(name))
-    return in_prefix and (name > start_after or (is_folder and start_after.startswith(name)))
+def _wanted(name: str, prefix: str) -> bool:
+    return name.startswith(prefix) or (name.endswith("/") and prefix.startswith(name))
 
 
 def _info(root: Path, name: str) -> Iterator[BlobInfo]:

@@ -83,8 +83,8 @@ class DirectoryBlobs:
         self._announce(name, written.size, written.etag)
         return written.etag
 
-    def list(self, prefix: str = "", start_after: str = "") -> Iterator[BlobInfo]:
-        return _listing.files_below(self._root, prefix, start_after)
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        return _listing.files_below(self._root, prefix)
 
     def _create(self, path: Path, name: str, content: Content) -> Written:
         if path.is_file():

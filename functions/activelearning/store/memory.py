@@ -88,8 +88,8 @@ class MemoryBlobs:
         self._announce(name, len(entry.content), entry.etag)
         return entry.etag
 
-    def list(self, prefix: str = "", start_after: str = "") -> Iterator[BlobInfo]:
-        name = self._next(bisect.bisect_left, prefix) if prefix > start_after else self._next(bisect.bisect_right, start_after)
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        name = self._next(bisect.bisect_left, prefix)
         while name is not None and name.startswith(prefix):
             yield self.head(name)
             name = self._next(bisect.bisect_right, name)

