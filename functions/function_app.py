@@ -1,31 +1,43 @@
 """The triggers. Each decodes its event, makes one call, and returns; `activelearning.steps` decides.
 
-`ACTIVELEARNING_STORE` says where the store is. Failing is raising: the queue delivers again, and after five times to the poison
-queue. `activelearning up` runs this very app on one machine.
+`ACTIVELEARNING_STORE` says where the store is, `ACTIVELEARNING_QUEUE_PREFIX` what its queues' names begin with. Failing is raising:
+the queue delivers again, and after five times to the poison queue. Who asks over HTTP gets an answer, or one sentence that says what
+to mend; what nobody foresaw goes to the log only. `activelearning up` runs this very app on one machine.
 """
 
+import json
 import os
 import time
+from collections.abc import Callable
+from functools import cache
 
 import azure.functions as func
 
-from activelearning import layout, steps
+from activelearning import layout, overview, steps
+from activelearning.errors import UserError
 from activelearning.store import Store, open_store
 
 app = func.FunctionApp()
 
+_PREFIX = os.environ.get("ACTIVELEARNING_QUEUE_PREFIX", "")
+# One a process: a store on Azure keeps its connections and its token.
+_opened = cache(open_store)
+
 
 def _store() -> Store:
-    return open_store(os.environ["ACTIVELEARNING_STORE"])
+    url = os.environ.get("ACTIVELEARNING_STORE")
+    if not url:
+        raise UserError("ACTIVELEARNING_STORE is not set: give the function app the store's address under this name")
+    return _opened(url)
 
 
-@app.queue_trigger(arg_name="message", queue_name=layout.REVIEWED_QUEUE, connection="Store")
+@app.queue_trigger(arg_name="message", queue_name=_PREFIX + layout.REVIEWED_QUEUE, connection="Store")
 def reviewed_upload(message: func.QueueMessage) -> None:
     """A reviewed batch was uploaded."""
     steps.take_in_upload(_store(), message.get_body().decode(), time.time())
 
 
-@app.queue_trigger(arg_name="message", queue_name=layout.NEW_IMAGES_QUEUE, connection="Store")
+@app.queue_trigger(arg_name="message", queue_name=_PREFIX + layout.NEW_IMAGES_QUEUE, connection="Store")
 def new_image(message: func.QueueMessage) -> None:
     """An image was uploaded."""
     steps.images_arrived(_store(), message.get_body().decode(), time.time())
@@ -35,3 +47,26 @@ def new_image(message: func.QueueMessage) -> None:
 def tick(timer: func.TimerRequest) -> None:
     """Every minute: what is due, and what no event told of."""
     steps.tick(_store(), time.time())
+
+
+@app.route(trigger_arg_name="request", route="status", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def status(request: func.HttpRequest) -> func.HttpResponse:
+    """What `activelearning status --json` prints."""
+    return _answer(_overview)
+
+
+def _overview(store: Store) -> object:
+    steps.project(store)  # says so where there is none
+    return overview.overview(store, time.time()).as_dict()
+
+
+def _answer(ask: Callable[[Store], object]) -> func.HttpResponse:
+    """The answer as JSON with 200, or `{"error": sentence}` with 409 where a person can mend it."""
+    try:
+        return _json(ask(_store()), 200)
+    except UserError as error:
+        return _json({"error": str(error)}, 409)
+
+
+def _json(content: object, status_code: int) -> func.HttpResponse:
+    return func.HttpResponse(json.dumps(content, ensure_ascii=False), status_code=status_code, mimetype="application/json")

@@ -7,7 +7,6 @@ kill it at any moment and start it again.
 
 import importlib
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -48,31 +47,29 @@ class Function:
 
 
 @cache
+def indexed(app: Any) -> tuple[Any, ...]:
+    """Index a function app (v2 model) as the host does. Remembered, since azure.functions indexes an app only once."""
+    return tuple(app.get_functions())
+
+
 def functions(app: Any) -> tuple[Function, ...]:
-    """Index a function app (v2 model) as the host does. Raises `UserError` for a trigger that is neither queue nor timer.
+    """The functions that one machine runs. Raises `UserError` for a trigger that is neither queue, timer nor HTTP.
 
-    Remembered, since azure.functions indexes an app only once.
+    HTTP functions are left out: on one machine the commands do what they do.
     """
-    root = logging.getLogger()
-    root.addFilter(_is_of_use)
-    try:
-        return tuple(_indexed(function) for function in app.get_functions())
-    finally:
-        root.removeFilter(_is_of_use)
+    return tuple(_function(function) for function in indexed(app) if _kind(function) != "httpTrigger")
 
 
-def _is_of_use(record: logging.LogRecord) -> bool:
-    # azure.functions warns of every app without an HTTP trigger, whatever its settings are.
-    return not record.getMessage().startswith("Auth level is not applied")
+def _kind(function: Any) -> str:
+    return str(function.get_trigger().get_binding_name())
 
 
-def _indexed(function: Any) -> Function:
+def _function(function: Any) -> Function:
     import azure.functions
 
-    trigger = function.get_trigger()
-    kind = trigger.get_binding_name()
+    trigger, kind = function.get_trigger(), _kind(function)
     if kind not in ("queueTrigger", "timerTrigger"):
-        raise UserError(f"function {function.get_function_name()} has a {kind}; on one machine there are queue and timer triggers")
+        raise UserError(f"function {function.get_function_name()} has a {kind}; give it a queue, timer or HTTP trigger")
     converter = azure.functions.get_binding_registry().get(kind)  # type: ignore[no-untyped-call]
     user_function = function.get_user_function()
 
@@ -133,13 +130,15 @@ def _handle(store: Store, function: Function, message: Message, log: Log) -> boo
 def up(url: str, *, with_trainer: bool, log: Log, stop: threading.Event) -> None:
     """Run functions and trainer until `stop` is set; then finish the function at hand, let the trainer hand its job back, return."""
     os.environ["ACTIVELEARNING_STORE"] = url
+    # A store puts the prefix before its queues' names by itself; the app must ask it for the plain ones.
+    os.environ.pop("ACTIVELEARNING_QUEUE_PREFIX", None)
     store = open_store(url)
     app = importlib.import_module("function_app").app
     workers = [threading.Thread(target=_work, args=(store, f, log, stop), name=f.name) for f in functions(app)]
     for worker in workers:
         worker.start()
     try:
-        _supervise(url, log, stop) if with_trainer else stop.wait()
+        _supervise(store.url, log, stop) if with_trainer else stop.wait()
     finally:
         stop.set()
         for worker in workers:
@@ -162,7 +161,10 @@ def _work(store: Store, function: Function, log: Log, stop: threading.Event) -> 
 
 
 def _supervise(url: str, log: Log, stop: threading.Event) -> None:
-    """Keep one trainer alive; a trainer that dies at once, again and again, is started ever less often."""
+    """Keep one trainer alive; a trainer that dies at once, again and again, is started ever less often.
+
+    `url` is the store's own, which is safe to show: everybody on the machine can read command lines. Keys are inherited.
+    """
     pause = 0.0
     while not stop.wait(pause):
         started = time.monotonic()

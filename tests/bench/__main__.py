@@ -16,6 +16,7 @@ BENCHMARKS = {
     "claim": "tests.bench.claim",
     "totag": "tests.bench.totag",
     "loop": "tests.bench.loop",
+    "cold": "tests.bench.cold",
 }
 """Name → module with `run(args) -> dict`, imported when it is asked for."""
 

@@ -46,6 +46,12 @@ class Plan:
     settings: tuple[str, ...] = ()
     seed: int = 0
     costs: CostModel = field(default_factory=CostModel)
+    store: str = ""
+    """The address of the store, without any secret; empty: a directory in the folder that is played in."""
+
+    def store_in(self, folder: Path) -> str:
+        """Where the project of this plan is, when played in a folder."""
+        return self.store or str(folder / "store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ def play(plan: Plan, folder: Path, tell: Callable[[str], None], done: Callable[[
     test = _named(truth, plan.test) if plan.test else _fifth(truth, plan.seed)
     store = _make_project(plan, folder, truth, test, tell)
     rounds: list[Round] = []
-    with _up(folder, tell):
+    with _up(plan.store_in(folder), folder, tell):
         _wait_for(store, 1, folder, "the images to be listed")
         for number in range(plan.rounds):
             rounds.append(_play_round(plan, folder, store, truth, number, rounds, tell))
@@ -102,7 +108,7 @@ def _fifth(truth: dict[str, ImageLabels], seed: int) -> set[str]:
 
 
 def _make_project(plan: Plan, folder: Path, truth: dict[str, ImageLabels], test: set[str], tell: Callable[[str], None]) -> Store:
-    url = str(folder / "store")
+    url = plan.store_in(folder)
     classes = sorted({box.label for labels in truth.values() for box in labels.boxes})
     assignments = [
         part for setting in (f"training.seed={plan.seed}", f"selection.seed={plan.seed}", *plan.settings) for part in ("--set", setting)
@@ -129,13 +135,11 @@ def _run(module: str, *arguments: str) -> str:
 
 
 @contextmanager
-def _up(folder: Path, tell: Callable[[str], None]) -> Iterator[None]:
+def _up(url: str, folder: Path, tell: Callable[[str], None]) -> Iterator[None]:
     log = folder / "up.log"
     tell(f"activelearning up runs functions and trainer; its log is {log}")
     with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "activelearning.cli", "up", str(folder / "store")], stderr=file, env=_environment()
-        )
+        process = subprocess.Popen([sys.executable, "-m", "activelearning.cli", "up", url], stderr=file, env=_environment())
     try:
         yield
     finally:
@@ -165,7 +169,7 @@ def _play_round(
     tool = _TOOLS[number % len(_TOOLS)]
     batch = folder / f"batch-{number + 1}-{tool}"
     sequence = _latest_sequence(store)
-    asked = ("download", str(plan.batch), "--store", str(folder / "store"), "--to", str(batch), "--tool", tool, "--as", "player", "--json")
+    asked = ("download", str(plan.batch), "--store", plan.store_in(folder), "--to", str(batch), "--tool", tool, "--as", "player", "--json")
     drafts = json.loads(_run("tagger_client.cli", *asked))["drafts"]
     work, file = annotator.review(batch, {image: labels.boxes for image, labels in truth.items()})
     tell(": ".join(_run("tagger_client.cli", "upload", str(batch), *([str(file)] if file else [])).split("\n")[:2]))

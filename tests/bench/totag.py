@@ -61,10 +61,10 @@ def _box(chance: random.Random) -> Box:
 def _measure(folder: str, images: int) -> dict[str, float]:
     import resource
 
-    from trainer import pool_prediction, totag
+    from trainer import pinned_pool, pool_prediction, totag
 
     labels = open_store(folder).labels
-    pool = pool_prediction.PinnedPool(tuple(map(str, range(-(-images // _SHARD) * pool_prediction.SHARD_IMAGES))), 0.0, images)
+    pool = pinned_pool.PinnedPool(tuple(map(str, range(-(-images // _SHARD) * pinned_pool.SHARD_IMAGES))), 0.0, images)
     started = time.perf_counter()
     listed = totag.write(labels, layout.totag("main/1"), pool_prediction.predictions(labels, _JOB, pool), _SELECTION)
     seconds = time.perf_counter() - started

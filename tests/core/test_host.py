@@ -1,7 +1,7 @@
 """The function app as one machine runs it: real converters, retries, the poison queue, and an end to everything when told to stop."""
 
 import json
-import logging
+import os
 import subprocess
 import sys
 import threading
@@ -41,23 +41,10 @@ def _app(function: Any, queue: str = "somewhere") -> func.FunctionApp:
     return app
 
 
-def test_the_app_has_its_three_functions_on_the_queues_that_events_go_to() -> None:
+def test_one_machine_runs_what_events_and_the_clock_wake_and_leaves_out_http() -> None:
     found = {function.name: function.queue for function in host.functions(function_app.app)}
     assert found == {"reviewed_upload": layout.REVIEWED_QUEUE, "new_image": layout.NEW_IMAGES_QUEUE, "tick": ""}
     assert {subscription.queue for subscription in events.SUBSCRIPTIONS} == {layout.REVIEWED_QUEUE, layout.NEW_IMAGES_QUEUE}
-
-
-def test_indexing_says_nothing_of_http(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG):
-        host.functions(function_app.app)
-        logging.getLogger().warning("everything else is heard")
-    assert [record.getMessage() for record in caplog.records] == ["everything else is heard"]
-
-
-def test_the_cloud_gives_up_on_a_message_as_often_as_one_machine_does() -> None:
-    settings = json.loads((ROOT / "functions" / "host.json").read_text())
-    assert settings["extensions"]["queues"]["maxDequeueCount"] == layout.MAX_DEQUEUE_COUNT
-    assert settings["extensions"]["queues"]["messageEncoding"] == "base64"
 
 
 def test_an_upload_goes_through_event_and_function_to_one_job(url: str) -> None:
@@ -127,11 +114,11 @@ def test_what_is_no_event_ends_in_the_poison_queue_of_its_function(monkeypatch: 
 def test_other_triggers_are_refused() -> None:
     app = func.FunctionApp()
 
-    @app.route(route="hello")
-    def hello(request: func.HttpRequest) -> str:
-        return ""
+    @app.blob_trigger(arg_name="blob", path="images/{name}", connection="Store")
+    def hello(blob: func.InputStream) -> None:
+        pass
 
-    with pytest.raises(UserError, match="function hello has a httpTrigger; on one machine there are queue and timer triggers"):
+    with pytest.raises(UserError, match="function hello has a blobTrigger; give it a queue, timer or HTTP trigger"):
         host.functions(app)
 
 
@@ -186,6 +173,48 @@ def test_two_machines_on_one_store_queue_one_job(tmp_path: Path) -> None:
     assert [(machine.communicate()[0], machine.returncode) for machine in machines] == [(b"", 0)] * 2
     assert len(state.load(store.labels).jobs) == store.queues.count(layout.JOBS_QUEUE) == 1
     assert steps.adopt(store).sequence == 0
+
+
+def test_a_prefix_for_the_cloud_is_not_put_before_the_queues_of_one_machine(tmp_path: Path) -> None:
+    store = loops.make_project(open_store(str(tmp_path)))
+    program = "import sys, activelearning.host as h; h.up(sys.argv[1], with_trainer=False, log=print, stop=h.stop_on_signals())"
+    environment = os.environ | {"ACTIVELEARNING_QUEUE_PREFIX": "photos-"}
+    machine = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT / "functions", env=environment, stdout=-1, stderr=-1
+    )
+    try:
+        hand_in(store, "b1", ["1.jpg"])
+        _until(lambda: state.load(store.labels).jobs)
+    finally:
+        machine.terminate()
+    assert machine.communicate() == (b"", b"") and machine.returncode == 0
+    assert store.queues.count(layout.REVIEWED_QUEUE) == 0
+
+
+_TRAINER = """
+import json, os, pathlib, signal, sys
+told = json.dumps({"arguments": sys.argv[1:], "store": os.environ["ACTIVELEARNING_STORE"]})
+pathlib.Path("half").write_text(told); os.replace("half", "told")
+signal.pause()
+"""
+
+
+def test_a_trainer_is_told_an_address_that_may_be_shown_and_inherits_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, told, stop = str(tmp_path / "store"), tmp_path / "told", threading.Event()
+    monkeypatch.setenv("ACTIVELEARNING_STORE", "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").touch()
+    (tmp_path / "trainer" / "cli.py").write_text(_TRAINER)
+    running = threading.Thread(target=host.up, args=(given,), kwargs={"with_trainer": True, "log": print, "stop": stop})
+    running.start()
+    try:
+        _until(told.exists)
+    finally:
+        stop.set()
+        running.join()
+    assert json.loads(told.read_text()) == {"arguments": ["serve", open_store(given).url], "store": given}
+    assert open_store(given).url != given
 
 
 @pytest.mark.parametrize(

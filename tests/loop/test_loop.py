@@ -2,19 +2,45 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from activelearning import commits, journal, labelled, layout, state
-from activelearning.labels import Review
+from activelearning.labels import ImageLabels, Review
 from activelearning.store import Store, open_store
+from tests import azurite
 from tests.bench import loop
 from tests.loop import drawings
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A loop that was played to its end."""
+
+    plan: loop.Plan
+    rounds: list[loop.Round]
+    store: Store
+    folder: Path
+
+    def batches(self) -> list[list[str]]:
+        """The images of each batch, in the order of the batches."""
+        return [sorted(one.image for one in labelled.read(self.store.labels, name).images) for name in sorted(_uploads(self.store))]
+
+    def labelled_set(self) -> tuple[ImageLabels, ...]:
+        commit = commits.latest(self.store.labels)
+        assert commit is not None
+        return labelled.read(self.store.labels, commit.tagged).images
+
 
 QUICK = (
     "training.iterations=12",
@@ -25,22 +51,44 @@ QUICK = (
 )
 
 
-def test_the_loop_turns_on_a_strangers_images_through_vott_and_cvat(tmp_path: Path) -> None:
-    drawings.draw(tmp_path, 16)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    plan = loop.Plan(tmp_path / "images", tmp_path / "labels.json", None, (), rounds=2, batch=4, settings=QUICK)
-    rounds = loop.play(plan, folder, lambda line: None)
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Two rounds on a directory."""
+    return play(tmp_path_factory.mktemp("directory"), "")
+
+
+def play(folder: Path, store: str) -> Played:
+    """Draw a stranger's images and play two rounds on them."""
+    drawings.draw(folder, 16)
+    run = folder / "run"
+    run.mkdir()
+    plan = loop.Plan(folder / "images", folder / "labels.json", None, (), rounds=2, batch=4, settings=QUICK, store=store)
+    return Played(plan, loop.play(plan, run, lambda line: None), open_store(plan.store_in(run)), run)
+
+
+def test_the_loop_turns_on_a_strangers_images_through_vott_and_cvat(played: Played) -> None:
+    rounds = played.rounds
     assert [one.run for one in rounds] == ["main/1", "main/2"] and [one.tool for one in rounds] == ["vott", "cvat"]
-    store = open_store(str(folder / "store"))
-    commit = commits.latest(store.labels)
-    assert commit is not None
-    tagged = labelled.read(store.labels, commit.tagged).images
-    truth = loop.ground_truth(plan)
+    tagged = played.labelled_set()
+    truth = loop.ground_truth(played.plan)
     assert len(tagged) == rounds[-1].labelled_images == 8
     assert all(labels.review is Review.REVIEWED and len(labels.boxes) == len(truth[labels.image].boxes) for labels in tagged)
     assert rounds[-1].draw_seconds == 7.0 * rounds[-1].boxes == 7.0 * sum(len(labels.boxes) for labels in tagged)
-    assert {"ap50", "ap", "annotator_seconds"} <= loop.summary(plan, rounds)["rounds"][0].keys()
+    assert {"ap50", "ap", "annotator_seconds"} <= loop.summary(played.plan, rounds)["rounds"][0].keys()
+
+
+@pytest.mark.skipif(not azurite.is_installed(), reason=azurite.NOT_INSTALLED)
+def test_the_loop_ends_on_azurite_as_on_a_directory(played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = f"{azurite.shared()}ImagesContainer=p{uuid.uuid4().hex}"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
+    there = play(tmp_path, open_store(connection).url)
+    assert there.batches() == played.batches()
+    assert there.labelled_set() == played.labelled_set()
+    secrets = re.compile(rb"AccountKey|SharedKey|sig=|Bearer|" + re.escape(azurite.KEY.encode()))
+    written = {str(path): path.read_bytes() for path in there.folder.rglob("*") if path.is_file()}
+    written |= {info.name: there.store.labels.read(info.name).content for info in there.store.labels.list()}
+    assert any(name.endswith("up.log") for name in written) and any(name.endswith("batch.json") for name in written)
+    assert [name for name, content in written.items() if secrets.search(content)] == []
 
 
 def test_functions_and_trainer_killed_at_any_moment_train_each_upload_exactly_once(tmp_path: Path) -> None:

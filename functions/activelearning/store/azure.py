@@ -6,7 +6,7 @@ is Azure's to say: we sign in as whoever runs us, or use the key of a connection
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from azure.core.pipeline.transport import RequestsTransport
@@ -18,9 +18,11 @@ from activelearning import layout
 from activelearning.store._announce import Announce, announcer
 from activelearning.store.azure_address import Address, Key, parse
 from activelearning.store.azure_blobs import AzureBlobs
-from activelearning.store.azure_bulk import Bulk
 from activelearning.store.azure_queues import AzureQueues
 from activelearning.store.port import Queues, Store
+
+if TYPE_CHECKING:
+    from activelearning.store.azure_bulk import Bulk
 
 API_VERSION = "2025-11-05"
 _CONNECTIONS = 32
@@ -35,10 +37,10 @@ def open_azure(url: str, clock: Callable[[], float], credential: Any = None) -> 
     proof = _key_credential(key) if key else credential or default_credential()
     queues = AzureQueues(address.account, lambda queue: _queue(address, proof, queue))
 
-    def blobs(name: str, container: str, bulk: Bulk | None) -> AzureBlobs:
+    def blobs(name: str, container: str, bulk: "Callable[[], Bulk] | None") -> AzureBlobs:
         return AzureBlobs(address.account, _container(address, name, proof), bulk, _announcer(address, container, queues, clock))
 
-    images = blobs(address.images, layout.IMAGES, Bulk(address, address.images, key, proof))
+    images = blobs(address.images, layout.IMAGES, cache(lambda: _bulk(address, key, proof)))
     labels = blobs(address.labels, layout.LABELS, None)
     return Store(address.url, images, labels, queues, address.images, address.labels, _BY_KEY if key else _BY_IDENTITY)
 
@@ -56,8 +58,15 @@ def _key_credential(key: Key) -> dict[str, str]:
 
 
 def _container(address: Address, name: str, proof: Any) -> ContainerClient:
-    pieces = dict.fromkeys(("max_single_put_size", "max_block_size", "max_single_get_size", "max_chunk_get_size"), _PIECE)
+    pieces: dict[str, Any] = dict.fromkeys(("max_single_put_size", "max_block_size", "max_single_get_size", "max_chunk_get_size"), _PIECE)
     return ContainerClient(address.blobs, name, proof, **pieces, **_options())
+
+
+def _bulk(address: Address, key: Key | None, proof: Any) -> "Bulk":
+    # functions never read an image
+    from activelearning.store.azure_bulk import Bulk
+
+    return Bulk(address, address.images, key, proof)
 
 
 def _queue(address: Address, proof: Any, name: str) -> QueueClient:

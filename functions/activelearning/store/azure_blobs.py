@@ -6,10 +6,10 @@ there has won.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
@@ -19,9 +19,11 @@ from activelearning import layout
 from activelearning.errors import BlobChanged, BlobExists, BlobMissing, BlobNameError
 from activelearning.store import port
 from activelearning.store._announce import Announce
-from activelearning.store.azure_bulk import Bulk
 from activelearning.store.azure_errors import code_of, plain_errors
 from activelearning.store.port import Blob, BlobInfo, Content
+
+if TYPE_CHECKING:
+    from activelearning.store.azure_bulk import Bulk
 
 _MARK = "writer"
 _PAGE = 5000
@@ -31,10 +33,10 @@ _LOST_RACES = ("BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet", 
 class AzureBlobs:
     """One container, made with its first blob. An etag is the service's.
 
-    With `bulk`, whole blobs in memory are moved by it, at a fraction of the cost.
+    With `bulk`, what it returns moves whole blobs in memory, at a fraction of the cost.
     """
 
-    def __init__(self, account: str, container: ContainerClient, bulk: Bulk | None, announce: Announce) -> None:
+    def __init__(self, account: str, container: ContainerClient, bulk: "Callable[[], Bulk] | None", announce: Announce) -> None:
         self._account = account
         self._container = container
         self._bulk = bulk
@@ -44,7 +46,7 @@ class AzureBlobs:
         while True:
             # A big blob comes in several requests; one that was replaced meanwhile is begun anew.
             with suppress(BlobChanged), self._reading(name):
-                return self._bulk.read(name) if self._bulk else self._read(name)
+                return self._bulk().read(name) if self._bulk else self._read(name)
 
     def _read(self, name: str) -> Blob:
         stream = self._blob(name).download_blob()
@@ -130,7 +132,7 @@ class AzureBlobs:
     def _put(self, name: str, content: Content, etag: str | None, mark: str) -> str:
         marks = {_MARK: mark}
         if self._bulk and etag is None and isinstance(content, bytes):
-            return self._bulk.create(name, content, marks)
+            return self._bulk().create(name, content, marks)
         return str(self._blob(name).upload_blob(content, metadata=marks, **_condition(etag))["etag"])
 
     def _won_after_all(self, name: str, mark: str) -> str:
