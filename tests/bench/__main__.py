@@ -17,6 +17,8 @@ BENCHMARKS = {
     "totag": "tests.bench.totag",
     "loop": "tests.bench.loop",
     "cold": "tests.bench.cold",
+    "transfer": "tests.bench.transfer",
+    "events": "tests.bench.events",
 }
 """Name → module with `run(args) -> dict`, imported when it is asked for."""
 

@@ -31,14 +31,20 @@ _BY_KEY = "the key of a connection string"
 _BY_IDENTITY = "your Azure sign-in (`az login` or a managed identity)"
 
 
-def open_azure(url: str, clock: Callable[[], float], credential: Any = None) -> Store:
-    """Open the store at a URL or connection string. `credential`: by default whoever is signed in (`DefaultAzureCredential`)."""
+def open_azure(url: str, clock: Callable[[], float], credential: Any = None, stand_in: bool = True) -> Store:
+    """Open the store at a URL or connection string. `credential`: by default whoever is signed in (`DefaultAzureCredential`).
+
+    An emulator has no Event Grid: with `stand_in` the store tells of new blobs there, as every local store does.
+    """
     address, key = parse(url)
     proof = _key_credential(key) if key else credential or default_credential()
     queues = AzureQueues(address.account, lambda queue: _queue(address, proof, queue))
 
     def blobs(name: str, container: str, bulk: "Callable[[], Bulk] | None") -> AzureBlobs:
-        return AzureBlobs(address.account, _container(address, name, proof), bulk, _announcer(address, container, queues, clock))
+        return AzureBlobs(address.account, _container(address, name, proof), bulk, announce(container))
+
+    def announce(container: str) -> Announce:
+        return _announcer(address, container, queues, clock) if stand_in and address.emulated else _silence
 
     images = blobs(address.images, layout.IMAGES, cache(lambda: _bulk(address, key, proof)))
     labels = blobs(address.labels, layout.LABELS, None)
@@ -90,8 +96,8 @@ def _transport() -> RequestsTransport:
 
 
 def _announcer(address: Address, container: str, queues: Queues, clock: Callable[[], float]) -> Announce:
-    """An emulator has no Event Grid, so the store stands in for it; in the cloud the service tells of new blobs."""
-    if not address.emulated:
-        return lambda name, size, etag: None
-    real = address.images if container == layout.IMAGES else address.labels
-    return announcer(container, queues, clock, real)
+    return announcer(container, queues, clock, address.images if container == layout.IMAGES else address.labels)
+
+
+def _silence(name: str, size: int, etag: str) -> None:
+    """The cloud tells of new blobs by itself."""
