@@ -13,7 +13,7 @@ from functools import cache
 
 import azure.functions as func
 
-from activelearning import layout, overview, steps
+from activelearning import desk, layout, overview, steps
 from activelearning.errors import UserError
 from activelearning.store import Store, open_store
 
@@ -53,6 +53,12 @@ def tick(timer: func.TimerRequest) -> None:
 def status(request: func.HttpRequest) -> func.HttpResponse:
     """What `activelearning status --json` prints."""
     return _answer(_overview)
+
+
+@app.route(trigger_arg_name="request", route="batches", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+def batches(request: func.HttpRequest) -> func.HttpResponse:
+    """Claim a batch for an annotator without an account, sign for it anew, or give it back: `activelearning.desk` says how."""
+    return _answer(lambda store: desk.answer(store, os.environ["ACTIVELEARNING_STORE"], request.get_body(), time.time()))
 
 
 def _overview(store: Store) -> object:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from activelearning.commandline import Commands, add_json, emit, plural, progress, warn
 from activelearning.errors import UserError
-from tagger_client.batch_folder import TOOLS, read_manifest
+from tagger_client.batch_folder import MANIFEST, TOOLS, read_manifest
 
 if TYPE_CHECKING:
     from activelearning.store import Store
+    from tagger_client.download import Downloaded, Order
 
 STORE_VARIABLE = "ACTIVELEARNING_STORE"
+LINK_VARIABLE = "ACTIVELEARNING_LINK"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +47,16 @@ def commands() -> Commands:
 
 def _add_folder(sub: argparse.ArgumentParser, nargs: str | None = None) -> None:
     sub.add_argument("folder", type=Path, metavar="DIR", nargs=nargs, help="the folder that `tagger download` made")
+    _add_link(sub)
+
+
+def _add_link(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--link",
+        default=os.environ.get(LINK_VARIABLE, ""),
+        metavar="LINK",
+        help=f"a link you were given: a file or an address (default: ${LINK_VARIABLE})",
+    )
 
 
 def _add_store(sub: argparse.ArgumentParser) -> None:
@@ -55,8 +67,9 @@ def _add_download(program: Commands) -> None:
     download = program.add(
         "download", _download, "claim images and lay them out for your tool", "download 40 --store ./birds --to monday --tool cvat"
     )
-    download.add_argument("count", type=int, metavar="N", help="how many images")
+    download.add_argument("count", type=int, metavar="N", help="how many images; a link in a file is for as many as it says")
     _add_store(download)
+    _add_link(download)
     download.add_argument("--to", required=True, type=Path, metavar="DIR", help="a new or empty folder")
     download.add_argument("--tool", choices=TOOLS, default=TOOLS[0], help=f"what you review in (default: {TOOLS[0]}, which is VoTT 1)")
     download.add_argument("--as", dest="tagger", default="", metavar="NAME", help="who you are (default: your login name)")
@@ -67,12 +80,19 @@ def _add_download(program: Commands) -> None:
     add_json(download)
 
 
-def _store(url: str) -> "Store":
+def _opened(url: str) -> "Store":
     from activelearning.store import open_store
 
     if not url:
         raise UserError(f"say where the project is: --store STORE, or set {STORE_VARIABLE}")
-    return open_store(url)
+    return _said(open_store(url))
+
+
+def _said(store: "Store") -> "Store":
+    """The store, after saying what opens it, where anything has to."""
+    if store.access:
+        print(f"using {store.access}", file=sys.stderr)
+    return store
 
 
 def _tagger(name: str) -> str:
@@ -95,25 +115,59 @@ def _download(arguments: argparse.Namespace) -> None:
 
     wanted = Wanted(arguments.folder, arguments.label, arguments.min_confidence, arguments.max_confidence)
     order = download.Order(arguments.count, arguments.tool, _tagger(arguments.tagger), wanted)
-    done = download.download(_store(arguments.store), arguments.to, order, time.time(), progress)
+    if arguments.link:
+        done = _download_by_link(arguments.link, arguments.to, order)
+    else:
+        done = download.download(_opened(arguments.store), arguments.to, order, time.time(), progress)
     warn(done.problems)
     emit(arguments, *wording.downloaded(done, arguments.to, arguments.count))
+
+
+def _download_by_link(where: str, folder: Path, order: "Order") -> "Downloaded":
+    from dataclasses import replace
+
+    from tagger_client import download, linked
+
+    desk = linked.desk(where)
+    begun = (folder / MANIFEST).exists()
+    link = desk.again(read_manifest(folder).batch) if begun else desk.claim(order)
+    same = replace(order, batch=link.batch, tagger=link.tagger, count=link.count)
+    return download.download(_said(linked.open_store(desk, link)), folder, same, time.time(), progress, linked.claimed(link))
 
 
 def _upload(arguments: argparse.Namespace) -> None:
     from tagger_client import upload, wording
 
-    store = _store(read_manifest(arguments.folder).store)
-    done = upload.upload(store, arguments.folder, arguments.file, arguments.all_reviewed, time.time())
+    note = _nothing if arguments.link else upload.note_in_store
+    store = _store_of(arguments)
+    done = upload.upload(store, arguments.folder, arguments.file, arguments.all_reviewed, time.time(), note)
     warn(done.review.problems)
     emit(arguments, *wording.handed(done, arguments.folder))
 
 
-def _release(arguments: argparse.Namespace) -> None:
-    from tagger_client import release
+def _nothing(*_: object) -> None:
+    """An upload by link is noted by the function that its event wakes."""
 
-    store = _store(read_manifest(arguments.folder).store)
-    manifest, freed = release.release(store, arguments.folder, arguments.discard_reviews, time.time())
+
+def _store_of(arguments: argparse.Namespace) -> "Store":
+    """The store of a batch's folder: by link, if one was given, else with whatever proves who we are."""
+    manifest = read_manifest(arguments.folder)
+    if not arguments.link:
+        return _opened(manifest.store)
+    from tagger_client import linked
+
+    desk = linked.desk(arguments.link)
+    return _said(linked.open_store(desk, desk.again(manifest.batch)))
+
+
+def _release(arguments: argparse.Namespace) -> None:
+    from tagger_client import linked, release
+
+    free = release.free_in_store
+    if arguments.link:
+        desk = linked.desk(arguments.link)
+        free = lambda store, manifest, now: desk.free(manifest.batch)  # noqa: E731
+    manifest, freed = release.release(_store_of(arguments), arguments.folder, arguments.discard_reviews, time.time(), free)
     text = f"{plural(freed, 'image')} given back; the files in {arguments.folder} are untouched"
     emit(arguments, {"batch": manifest.batch, "images": freed}, text)
 
@@ -125,7 +179,7 @@ def _status(arguments: argparse.Namespace) -> None:
 
     from activelearning import overview, state, steps
 
-    store = _store(arguments.store)
+    store = _opened(arguments.store)
     steps.project(store)
     claims = overview.claims_shown(state.load(store.labels), time.time())
     return emit(arguments, {"claims": [asdict(c) for c in claims]}, "\n".join(map(str, claims)) or "no image is with a tagger")
@@ -137,7 +191,7 @@ def _status_of_folder(arguments: argparse.Namespace) -> None:
     manifest = read_manifest(arguments.folder)
     if not manifest.ready:
         return emit(arguments, *wording.unfinished(manifest, arguments.folder))
-    shown = review.review_of(_store(manifest.store), arguments.folder, manifest)
+    shown = review.review_of(_store_of(arguments), arguments.folder, manifest)
     warn(shown.problems)
     return emit(arguments, *wording.batch_status(manifest, shown, arguments.folder))
 

@@ -1,12 +1,10 @@
 """`tagger download`: claim a batch, fetch its images, lay out the drafts for the tool."""
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import gmtime, strftime
 
 from activelearning import claims, intact, journal, layout, overlap, state, steps, table
 from activelearning.claims import Wanted
@@ -21,16 +19,20 @@ from tagger_client.batch_folder import IMAGES, MANIFEST, LocalImage, Manifest
 _CONCURRENT_FETCHES = 8
 
 Progress = Callable[[Iterator["Fetched"], str, int], Iterator["Fetched"]]
+Rows = tuple[ImageLabels, ...]
+Claim = Callable[[Store, Manifest, Wanted, float], tuple[float, Rows]]
+"""Makes the manifest's claim, or finds it made: when it runs out, and its images with the model's boxes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a tagger asks for: how many images, laid out for which tool, for whom, and which ones."""
+    """What a tagger asks for: how many images, laid out for which tool, for whom, and which ones; `batch` if it has an id already."""
 
     count: int
     tool: str
     tagger: str
     wanted: Wanted
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,25 @@ class Downloaded:
     problems: tuple[Problem, ...]
 
 
-def download(store: Store, folder: Path, order: Order, now: float, progress: Progress) -> Downloaded:
+def claim_in_store(store: Store, manifest: Manifest, wanted: Wanted, now: float) -> tuple[float, Rows]:
+    """Claim for a tagger who may write the state."""
+    if manifest.images and manifest.batch not in state.load(store.labels).batches:
+        raise UserError("its claim has run out since")
+    steps.adopt(store)
+    days = steps.project(store).policy.claim_days
+    batch, rows = claims.claim(store.labels, manifest.batch, manifest.tagger, manifest.count, wanted, now, days)
+    if not manifest.images:
+        journal.write(store.labels, manifest.tagger, "claimed", now, batch=manifest.batch, images=len(rows))
+    return batch.expires_at, rows
+
+
+def download(store: Store, folder: Path, order: Order, now: float, progress: Progress, claim: Claim = claim_in_store) -> Downloaded:
     """Claim and lay out a batch in `folder`; a download that was cut off there goes on with its claim."""
     settings = steps.project(store)
     _check(order, settings)
     manifest = _begin(store, folder, order, now)
-    steps.adopt(store)
-    expires_at, rows = _claim(store, folder, manifest, order.wanted, now, settings.policy.claim_days)
+    expires_at, rows = _claimed(claim, store, folder, manifest, order.wanted, now)
     if not manifest.images:
-        journal.write(store.labels, manifest.tagger, "claimed", now, batch=manifest.batch, images=len(rows))
         manifest = batch_folder.write_manifest(folder, replace(manifest, images=batch_folder.local_names(rows)))
     pairs = list(zip(manifest.images, (_drafts(labels, settings, order.wanted) for labels in rows), strict=True))
     fetched = list(progress(_fetch_all(store.images, folder / IMAGES, pairs), "fetching images", len(pairs)))
@@ -79,7 +91,7 @@ def _begin(store: Store, folder: Path, order: Order, now: float) -> Manifest:
         return _resumed(store, folder, order)
     if folder.exists() and not _is_empty(folder):
         raise UserError(f"{folder} is not an empty folder, and nothing in it will be touched: choose a new one")
-    batch = f"{strftime('%Y%m%dT%H%M%S', gmtime(now))}-{secrets.token_hex(3)}"
+    batch = order.batch or claims.new_id(now)
     return batch_folder.write_manifest(folder, Manifest(store.url, batch, order.tagger, order.tool, order.count))
 
 
@@ -96,28 +108,24 @@ def _resumed(store: Store, folder: Path, order: Order) -> Manifest:
     if (manifest.store, manifest.tool, manifest.count) != (store.url, order.tool, order.count):
         again = f"`tagger download {manifest.count} --store {manifest.store} --to {folder} --tool {manifest.tool}`"
         raise UserError(f"{folder} holds a download that was cut off: go on with {again}, or choose a new folder")
-    if manifest.images and manifest.batch not in state.load(store.labels).batches:
-        raise _lost(folder)
     return manifest
 
 
-def _lost(folder: Path) -> UserError:
-    return UserError(f"{folder} holds a download that was cut off, and its claim has run out since: download into a new folder")
-
-
-def _claim(
-    store: Store, folder: Path, manifest: Manifest, wanted: Wanted, now: float, days: float
-) -> tuple[float, tuple[ImageLabels, ...]]:
-    """When the claim runs out, and its rows."""
+def _claimed(claim: Claim, store: Store, folder: Path, manifest: Manifest, wanted: Wanted, now: float) -> tuple[float, Rows]:
     try:
-        batch, rows = claims.claim(store.labels, manifest.batch, manifest.tagger, manifest.count, wanted, now, days)
-    except UserError:
+        expires_at, rows = claim(store, manifest, wanted, now)
+    except UserError as error:
         if not manifest.images:
             batch_folder.abandon(folder)
-        raise
+            raise
+        raise _lost(folder, str(error)) from None
     if manifest.images and [local.image for local in manifest.images] != [labels.image for labels in rows]:
-        raise _lost(folder)
-    return batch.expires_at, rows
+        raise _lost(folder, "the claim holds other images now")
+    return expires_at, rows
+
+
+def _lost(folder: Path, reason: str) -> UserError:
+    return UserError(f"{folder} holds a download that was cut off, and cannot go on ({reason}): download into a new folder")
 
 
 def _drafts(labels: ImageLabels, settings: Settings, wanted: Wanted) -> ImageLabels:

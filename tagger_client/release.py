@@ -1,8 +1,9 @@
 """`tagger release`: give back what is not reviewed. Reviews that are not handed in stop it, unless they are to be discarded."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from activelearning import claims, journal, layout, steps
+from activelearning import steps
 from activelearning.commandline import plural
 from activelearning.errors import FormatError, UserError
 from activelearning.store import Store
@@ -10,19 +11,22 @@ from tagger_client import batch_folder, tools
 from tagger_client.batch_folder import Manifest
 from tagger_client.review import review_of
 
+Free = Callable[[Store, Manifest, float], int]
+"""Gives a claim back; returns how many images are free again."""
 
-def release(store: Store, folder: Path, discard_reviews: bool, now: float) -> tuple[Manifest, int]:
+
+def free_in_store(store: Store, manifest: Manifest, now: float) -> int:
+    """For a tagger who may write the state."""
+    return steps.give_back(store, manifest.batch, manifest.tagger, now)
+
+
+def release(store: Store, folder: Path, discard_reviews: bool, now: float, free: Free = free_in_store) -> tuple[Manifest, int]:
     """Return the batch and how many images are free again. The files in the folder stay as they are."""
     manifest = batch_folder.read_manifest(folder)
     steps.project(store)
     if manifest.ready and not discard_reviews:
         _require_handed_in(store, folder, manifest)
-    for blob in store.labels.list(layout.batch_reviewed(manifest.batch).removesuffix(".csv")):
-        # Where no function has heard of it yet, what is reviewed would go to the next tagger.
-        steps.note_upload(store, blob.name, now)
-    freed = claims.release(store.labels, manifest.batch)
-    if freed:
-        journal.write(store.labels, manifest.tagger, "released", now, batch=manifest.batch, images=freed)
+    freed = free(store, manifest, now)
     return batch_folder.mark(folder, released=True), freed
 
 

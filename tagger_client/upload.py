@@ -6,6 +6,7 @@ What was handed in before from this folder is not handed in again; a corrected i
 
 import io
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -26,7 +27,17 @@ class Handed:
     review: BatchReview
 
 
-def upload(store: Store, folder: Path, given: Path | None, all_reviewed: bool, now: float) -> Handed:
+Note = Callable[[Store, Manifest, Handed, float], None]
+"""Says in the records that something was handed in."""
+
+
+def note_in_store(store: Store, manifest: Manifest, done: Handed, now: float) -> None:
+    """For a tagger who may write the records; of an upload by link, its event tells."""
+    steps.note_upload(store, done.name, now)
+    journal.write(store.labels, manifest.tagger, "reviewed", now, batch=manifest.batch, upload=done.name, images=len(done.review.fresh))
+
+
+def upload(store: Store, folder: Path, given: Path | None, all_reviewed: bool, now: float, note: Note = note_in_store) -> Handed:
     """Hand in what is reviewed in the folder and not handed in yet."""
     manifest = batch_folder.read_manifest(folder)
     review = review_of(store, folder, manifest, given, all_reviewed)
@@ -34,11 +45,10 @@ def upload(store: Store, folder: Path, given: Path | None, all_reviewed: bool, n
         if not manifest.uploaded:
             raise UserError(_nothing_reviewed(folder, manifest, review))
         return Handed("", review)
-    name = _create(store.labels, manifest, table.table_bytes(review.fresh), *_original(review.file, manifest))
-    steps.note_upload(store, name, now)
-    journal.write(store.labels, manifest.tagger, "reviewed", now, batch=manifest.batch, upload=name, images=len(review.fresh))
-    batch_folder.mark(folder, uploaded=(*manifest.uploaded, name))
-    return Handed(name, review)
+    done = Handed(_create(store.labels, manifest, table.table_bytes(review.fresh), *_original(review.file, manifest)), review)
+    note(store, manifest, done, now)
+    batch_folder.mark(folder, uploaded=(*manifest.uploaded, done.name))
+    return done
 
 
 def _nothing_reviewed(folder: Path, manifest: Manifest, review: BatchReview) -> str:

@@ -5,8 +5,10 @@ ranges of the current totag that are handed out are jumped over unread. A releas
 which stand nearer to the head than any unclaimed ones, are handed out first.
 """
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from time import gmtime, strftime
 
 from activelearning import layout, state, table, uploads
 from activelearning.errors import BlobNameError, BoxError, FormatError, UserError
@@ -54,6 +56,11 @@ class Group:
     labels: ImageLabels
     start: int
     stop: int
+
+
+def new_id(now: float) -> str:
+    """A batch's id: it sorts by time, and nobody else has it."""
+    return f"{strftime('%Y%m%dT%H%M%S', gmtime(now))}-{secrets.token_hex(3)}"
 
 
 def claim(

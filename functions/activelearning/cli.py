@@ -31,6 +31,7 @@ def commands() -> Commands:
     _add_init(program)
     _add_upload(program)
     _add_import(program)
+    _add_share(program)
     up = program.add("up", _up, "run the functions and a trainer on this machine until Ctrl-C", "up ./birds")
     up.add_argument("store", metavar="STORE", help="a directory, or file:///directory")
     up.add_argument("--no-trainer", action="store_true", help="run the functions only; a trainer runs elsewhere")
@@ -73,8 +74,31 @@ def _add_import(program: Commands) -> None:
     add_json(labels)
 
 
+def _add_share(program: Commands) -> None:
+    share = program.add(
+        "share",
+        _share,
+        "make a link for an annotator without an account",
+        "share https://birds.blob.core.windows.net 40 --as ann --to ann.link",
+    )
+    share.add_argument("store", metavar="STORE")
+    share.add_argument("count", type=int, metavar="N", nargs="?", default=0, help="how many images to claim for them")
+    share.add_argument("--as", dest="tagger", default="", metavar="NAME", help="who they are")
+    share.add_argument("--batch", default="", metavar="ID", help="a fresh link to a batch that they have already")
+    share.add_argument("--to", required=True, type=Path, metavar="FILE", help="where to put the link; whoever has the file has the batch")
+    share.add_argument("--hours", type=float, default=8.0, metavar="H", help="how long the link works (default: 8, at most a week)")
+    add_json(share)
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
+
+
+def _shown(url: str) -> str:
+    """A store's address as it was given, unless it holds a key."""
+    from activelearning.store import azure_address
+
+    return azure_address.parse(url)[0].url if azure_address.is_azure(url) else url
 
 
 def _open(url: str) -> "tuple[Store, Settings]":
@@ -107,7 +131,7 @@ def _init(arguments: argparse.Namespace) -> None:
         print(note, file=sys.stderr)
     done = "made" if new else "was there already"
     text = f"project {done} in {store.url} with {plural(len(settings.classes), 'class')}: {', '.join(settings.classes)}"
-    text += f"\nnow put images in: `activelearning upload {arguments.store} PHOTOS`" if new else ""
+    text += f"\nnow put images in: `activelearning upload {_shown(arguments.store)} PHOTOS`" if new else ""
     emit(arguments, {"store": store.url, "new": new, "classes": list(settings.classes)}, text)
 
 
@@ -142,7 +166,7 @@ def _upload(arguments: argparse.Namespace) -> None:
     if counts["new"]:
         _note(store, "images uploaded", images=counts["new"])
     text = f"{plural(counts['new'], 'image')} uploaded, {counts['known']:,} there already, {len(problems):,} refused"
-    text += f"\na running `activelearning up {arguments.store}` lists them for review" if counts["new"] else ""
+    text += f"\na running `activelearning up {_shown(arguments.store)}` lists them for review" if counts["new"] else ""
     emit(arguments, {"new": counts["new"], "known": counts["known"], "refused": list(map(str, problems))}, text)
 
 
@@ -163,11 +187,32 @@ def _import(arguments: argparse.Namespace) -> None:
     emit(arguments, counts | {"problems": list(map(str, taken.problems))}, text)
 
 
+def _share(arguments: argparse.Namespace) -> None:
+    from activelearning import sharing
+
+    if bool(arguments.batch) == bool(arguments.count):
+        raise UserError("say how many images to share and for whom (40 --as ann), or which batch to make a fresh link to (--batch ID)")
+    if arguments.to.exists():
+        raise UserError(f"{arguments.to} exists and stays as it is: choose another file")
+    store, _ = _open(arguments.store)
+    if arguments.batch:
+        link = sharing.again(store, arguments.store, arguments.batch, time.time(), arguments.hours)
+    else:
+        order = sharing.Order(arguments.tagger, arguments.count, hours=arguments.hours)
+        link = sharing.share(store, arguments.store, order, time.time())
+    sharing.write(link, arguments.to)
+    images = len(link.read_images)
+    shown = {"batch": link.batch, "tagger": link.tagger, "images": images, "file": str(arguments.to), "valid_until": link.until}
+    text = f"{plural(images, 'image')} for {link.tagger} (batch {link.batch}); the link in {arguments.to} works until {link.until}"
+    text += f"\ngive them the file; they run `tagger download {link.count} --link {arguments.to.name} --to monday`"
+    emit(arguments, shown, text)
+
+
 def _up(arguments: argparse.Namespace) -> None:
     from activelearning import host
 
     _open(arguments.store)
-    print(f"running on {arguments.store}; stop with Ctrl-C", file=sys.stderr)
+    print(f"running on {_shown(arguments.store)}; stop with Ctrl-C", file=sys.stderr)
     host.up(arguments.store, with_trainer=not arguments.no_trainer, log=_log, stop=host.stop_on_signals())
     print("stopped", file=sys.stderr)
 

@@ -29,6 +29,10 @@ class BlobNameError(UserError):
     """A blob name that could climb out of its container or break a table."""
 
 
+class Refused(UserError):
+    """The store knows us, or does not, and does not let us do this."""
+
+
 class StoreError(ActiveLearningError):
     """Base of what a store raises."""
 

@@ -21,12 +21,16 @@ BATCHES = "batches/"
 REVIEWED_QUEUE = "reviewed-uploads"
 NEW_IMAGES_QUEUE = "new-images"
 JOBS_QUEUE = "train-jobs"
+SHARDS_QUEUE = "predict-shards"
 MAX_DEQUEUE_COUNT = 5
 """After so many failed deliveries a message moves to its poison queue, as the Functions host does it (`host.json`)."""
 
+ORIGINAL_SUFFIXES = (".json", ".xml", ".zip", ".csv")
+"""What the files end in that annotators' tools write."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
 _REVIEWED = re.compile(r"batches/([^/]+)/reviewed(?:-(\d+))?\.csv")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -72,8 +76,13 @@ def trained_images(run: str) -> str:
 
 
 def prediction_pool(job: str) -> str:
-    """The images a job predicts, pinned when it begins, so that a resumed job cuts the same shards."""
+    """The images a job predicts and what with, pinned when it begins, so that every trainer at it makes the same shards."""
     return f"predictions/{job}/pool.txt"
+
+
+def predictions_of(job: str) -> str:
+    """What everything of a job's prediction starts with."""
+    return f"predictions/{job}/"
 
 
 def prediction_shard(job: str, shard: int) -> str:
@@ -146,7 +155,7 @@ def check_blob_name(name: str) -> str:
 def _fault(name: str) -> str:
     if not name or len(name) > 1024:
         return "it is empty or longer than 1,024 characters"
-    if any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in name):
+    if _CONTROL.search(name):
         return "it holds a line break or another control character"
     if "\\" in name:
         return "it holds a backslash"

@@ -89,10 +89,10 @@ class Detector:
 class Training:
     """How one training run is done."""
 
-    iterations: Annotated[int, "Steps of the first run from scratch.", between(1, 10_000_000)] = 1400
+    iterations: Annotated[int, "Steps of the first run from scratch.", between(1, 10_000_000)] = 1500
     warm_iterations: Annotated[int, "Steps of a run that starts from the last model; 0: always from scratch.", between(0, 10_000_000)] = 700
     batch_size: Annotated[int, "Images in one step.", between(1, 4096)] = 8
-    learning_rate: Annotated[float, "Highest learning rate of a run from scratch.", between(1e-9, 10)] = 2e-3
+    learning_rate: Annotated[float, "Highest learning rate of a run from scratch.", between(1e-9, 10)] = 3e-3
     warm_learning_rate: Annotated[float, "Highest learning rate of a run from the last model.", between(1e-9, 10)] = 1e-3
     horizontal_flip: Annotated[bool, "Also train on images mirrored left to right."] = True
     vertical_flip: Annotated[bool, "Also train on images mirrored top to bottom."] = False
@@ -166,6 +166,16 @@ class TestSplit:
 
 
 @dataclass(frozen=True, slots=True)
+class Trainers:
+    """The machines in the cloud that train, and are off when there is nothing to do."""
+
+    most: Annotated[int, "Never more of them than this at a time; 0: none is started.", between(0, 1000)] = 1
+    idle_minutes: Annotated[
+        float, "One that did nothing for so long should have removed itself; twenty minutes later it is removed.", between(1, 10_000)
+    ] = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One project."""
 
@@ -180,6 +190,7 @@ class Settings:
     prediction: Prediction = Prediction()
     policy: Policy = Policy()
     test: TestSplit = TestSplit()
+    trainers: Trainers = Trainers()
 
     def __post_init__(self) -> None:
         fault = next(_faults(self), "") or next(_contradictions(self), "")

@@ -97,4 +97,3 @@ def shared() -> str:
     running_one = running()
     atexit.register(running_one.__exit__, None, None, None)
     return running_one.__enter__()
-

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "claim": "tests.bench.claim",
     "totag": "tests.bench.totag",
     "loop": "tests.bench.loop",
+    "faults": "tests.bench.faults",
     "cold": "tests.bench.cold",
     "transfer": "tests.bench.transfer",
     "events": "tests.bench.events",

@@ -40,7 +40,7 @@ class Ran:
     def sentence(self) -> str:
         """The error, after seeing that it is one line and nothing else."""
         assert self.code == 1 and not self.out, (self.out, self.err)
-        lines = [line for line in self.err.splitlines() if not line.startswith("warning: ")]
+        lines = [line for line in self.err.splitlines() if not line.startswith(("warning: ", "using "))]
         assert len(lines) == 1 and lines[0].startswith("error: "), self.err
         return lines[0].removeprefix("error: ")
 

@@ -176,7 +176,7 @@ def test_a_claim_that_ran_out_meanwhile_is_not_gone_on_with(tmp_path: Path, term
     claims.release(store.labels, str(manifest["batch"]))
     terminal.tagger("download", 1, "--store", store.url, "--to", tmp_path / "y")
     ran = terminal.tagger("download", 1, "--store", store.url, "--to", tmp_path / "x")
-    assert "its claim has run out since: download into a new folder" in ran.sentence
+    assert "its claim has run out since): download into a new folder" in ran.sentence
     assert held(store) == ["a.jpg"]
 
 

@@ -4,6 +4,7 @@ Rule: the service version is pinned here, for the cloud and the emulator alike, 
 is Azure's to say: we sign in as whoever runs us, or use the key of a connection string.
 """
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def open_azure(url: str, clock: Callable[[], float], credential: Any = None, sta
     def announce(container: str) -> Announce:
         return _announcer(address, container, queues, clock) if stand_in and address.emulated else _silence
 
-    images = blobs(address.images, layout.IMAGES, cache(lambda: _bulk(address, key, proof)))
+    images = blobs(address.images, layout.IMAGES, None if _has_authority_of_its_own() else cache(lambda: _bulk(address, key, proof)))
     labels = blobs(address.labels, layout.LABELS, None)
     return Store(address.url, images, labels, queues, address.images, address.labels, _BY_KEY if key else _BY_IDENTITY)
 
@@ -65,7 +66,7 @@ def _key_credential(key: Key) -> dict[str, str]:
 
 def _container(address: Address, name: str, proof: Any) -> ContainerClient:
     pieces: dict[str, Any] = dict.fromkeys(("max_single_put_size", "max_block_size", "max_single_get_size", "max_chunk_get_size"), _PIECE)
-    return ContainerClient(address.blobs, name, proof, **pieces, **_options())
+    return ContainerClient(address.blobs, name, proof, **pieces, **options())
 
 
 def _bulk(address: Address, key: Key | None, proof: Any) -> "Bulk":
@@ -75,12 +76,18 @@ def _bulk(address: Address, key: Key | None, proof: Any) -> "Bulk":
     return Bulk(address, address.images, key, proof)
 
 
+def _has_authority_of_its_own() -> bool:
+    """Whether this network's certificates are signed by an authority that only the environment names; obstore asks no environment."""
+    return any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+
+
 def _queue(address: Address, proof: Any, name: str) -> QueueClient:
     base64: dict[str, Any] = {"message_encode_policy": TextBase64EncodePolicy(), "message_decode_policy": TextBase64DecodePolicy()}
-    return QueueClient(address.queues, address.queue_prefix + name, proof, **base64, **_options())
+    return QueueClient(address.queues, address.queue_prefix + name, proof, **base64, **options())
 
 
-def _options() -> dict[str, Any]:
+def options() -> dict[str, Any]:
+    """What every client of the SDK is opened with."""
     # The SDK's own first pause is fifteen seconds, in which a tagger would think that nothing happens.
     retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4)
     return {"api_version": API_VERSION, "retry_policy": retry, "connection_timeout": 10, "read_timeout": 60, "transport": _transport()}

@@ -133,7 +133,7 @@ class AzureBlobs:
         marks = {_MARK: mark}
         if self._bulk and etag is None and isinstance(content, bytes):
             return self._bulk().create(name, content, marks)
-        return str(self._blob(name).upload_blob(content, metadata=marks, **_condition(etag))["etag"])
+        return str(self._writable(name).upload_blob(content, metadata=marks, **_condition(etag))["etag"])
 
     def _won_after_all(self, name: str, mark: str) -> str:
         """The etag of a write of ours whose answer was lost; raises `BlobChanged` where the blob is another's."""
@@ -159,6 +159,9 @@ class AzureBlobs:
 
     def _blob(self, name: str) -> BlobClient:
         return self._container.get_blob_client(name)
+
+    def _writable(self, name: str) -> BlobClient:
+        return self._blob(name)
 
 
 class _PastTheEnd(Exception):

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 
 from azure.core import exceptions as azure
 
-from activelearning.errors import BlobMissing, StoreError, UserError
+from activelearning.errors import BlobMissing, Refused, StoreError
 
 _SIGN_IN = "sign in with `az login`, or set AZURE_STORAGE_CONNECTION_STRING"
 
 
 @contextlib.contextmanager
 def plain_errors(account: str, what: str) -> Iterator[None]:
-    """Turn what is no race into a sentence: `UserError` where a person can mend it, `StoreError` where time can."""
+    """Turn what is no race into a sentence: `Refused` where a person can mend it, `StoreError` where time can."""
     try:
         yield
     except azure.ClientAuthenticationError as error:
-        raise UserError(_refused(account, what, error)) from None
+        raise Refused(_refused(account, what, error)) from None
     except azure.ResourceNotFoundError:
         raise BlobMissing(f"there is no {what} in {account}") from None
     except azure.HttpResponseError as error:
@@ -39,7 +39,7 @@ def code_of(error: azure.HttpResponseError) -> str:
 
 def _answer(account: str, what: str, error: azure.HttpResponseError) -> Exception:
     if error.status_code == 403:
-        return UserError(_refused(account, what, error))
+        return Refused(_refused(account, what, error))
     return StoreError(f"{account} answered {error.status_code} {code_of(error)} to a request for {what}; try again later")
 
 

@@ -1,0 +1,247 @@
+"""Annotators without keys: a link opens one batch, says so, and can do no more."""
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from activelearning import desk, layout, links, sharing, state, steps
+from activelearning.errors import BlobMissing, FormatError, Refused, UserError
+from activelearning.links import Link
+from activelearning.store import Store
+from activelearning.store.azure_linked import open_linked
+from tests import azurite
+from tests.tagger.batches import Terminal, project
+
+pytestmark = pytest.mark.skipif(not azurite.is_installed(), reason=azurite.NOT_INSTALLED)
+
+IMAGES = ["night 1/50% größe.jpg", "b.jpg", "c.jpg", "d.jpg"]
+SECRETS = re.compile(r"sig=|AccountKey|code=")
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("AZURE_STORAGE_CONNECTION_STRING", "ACTIVELEARNING_STORE", "ACTIVELEARNING_LINK"):
+        monkeypatch.delenv(name, raising=False)
+    return f"{azurite.shared()}ImagesContainer=t{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def store(connection: str) -> Store:
+    return project(connection, IMAGES)
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
+
+
+def mark_reviewed(folder: Path) -> None:
+    """What VoTT 1 writes when every image was visited."""
+    work = json.loads((folder / "images.json").read_text("utf-8"))
+    work["visitedFrames"] = sorted(path.name for path in (folder / "images").iterdir())
+    work.pop("drafts", None)
+    (folder / "images.json").write_text(json.dumps(work), "utf-8")
+
+
+def test_a_batch_by_link_goes_all_the_way(tmp_path: Path, connection: str, store: Store, terminal: Terminal) -> None:
+    link = tmp_path / "ann.link"
+    made = terminal.activelearning("share", connection, 2, "--as", "ann", "--to", link)
+    assert made.code == 0 and not SECRETS.search(made.out + made.err)
+    ran = terminal.tagger("download", 9, "--link", link, "--to", tmp_path / "monday")
+    assert ran.code == 0 and "using a link to batch" in ran.err
+    assert len(list((tmp_path / "monday" / "images").iterdir())) == 2
+    mark_reviewed(tmp_path / "monday")
+    assert terminal.tagger("upload", tmp_path / "monday", "--link", link).code == 0
+    again = terminal.tagger("upload", tmp_path / "monday", "--link", link, "--json")
+    assert again.value["upload"] == ""
+    (name,) = [info.name for info in store.labels.list(layout.BATCHES) if layout.batch_of_reviewed(info.name)]
+    # No function has heard of it: an emulator has no events. The sweep finds it.
+    steps.sweep(store, time.time())
+    assert list(state.load(store.labels).uploads) == [name]
+
+
+def test_nothing_in_a_batchs_folder_holds_a_signature(tmp_path: Path, connection: str, store: Store, terminal: Terminal) -> None:
+    link = tmp_path / "ann.link"
+    terminal.activelearning("share", connection, 2, "--as", "ann", "--to", link)
+    said = terminal.tagger("download", 2, "--link", link, "--to", tmp_path / "monday")
+    assert link.stat().st_mode & 0o077 == 0
+    for path in (tmp_path / "monday").rglob("*"):
+        assert path.is_dir() or not SECRETS.search(path.read_bytes().decode("latin-1")), path
+    assert not SECRETS.search(said.out + said.err)
+    for info in store.labels.list():
+        assert not SECRETS.search(store.labels.read(info.name).content.decode("latin-1")), info.name
+
+
+def test_a_link_reads_its_batch_and_creates_its_uploads_and_can_do_no_more(connection: str, store: Store) -> None:
+    link = sharing.share(store, connection, sharing.Order("ann", 2), time.time())
+    linked = open_linked(link)
+    mine, others = sorted(link.read_images), sorted(set(IMAGES) - set(link.read_images))
+    assert linked.images.read(mine[0]).content == store.images.read(mine[0]).content
+    upload = layout.batch_reviewed(link.batch)
+    linked.labels.create(upload, b"mine")
+    assert linked.labels.read(upload).content == b"mine"
+    for refused in (
+        lambda: linked.images.read(others[0]),
+        lambda: linked.labels.read(layout.STATE),
+        lambda: linked.images.create("new.jpg", b"1"),
+        lambda: linked.images.create(mine[0], b"1"),
+        lambda: linked.labels.create(upload, b"other"),
+        lambda: linked.labels.replace(upload, b"other", linked.labels.read(upload).etag),
+        lambda: linked.labels.create(layout.batch_reviewed("other"), b"1"),
+        lambda: list(linked.labels.list()),
+        lambda: linked.queues.send("work", "a"),
+    ):
+        with pytest.raises(Exception, match=r".") as caught:
+            refused()
+        assert not SECRETS.search(str(caught.value))
+    assert store.labels.read(upload).content == b"mine"
+
+
+def test_a_signature_opens_nothing_but_its_blob(connection: str, store: Store) -> None:
+    link = sharing.share(store, connection, sharing.Order("ann", 2), time.time())
+    first, second = sorted(link.read_images)
+    swapped = replace(link, read_images={second: link.read_images[first]}, read_labels={layout.STATE: link.read_labels[layout.PROJECT]})
+    for read in (lambda: open_linked(swapped).images.read(second), lambda: open_linked(swapped).labels.read(layout.STATE)):
+        with pytest.raises((Refused, UserError)):
+            read()
+
+
+def test_a_link_that_ran_out_says_what_to_do(tmp_path: Path, connection: str, store: Store, terminal: Terminal) -> None:
+    link = sharing.share(store, connection, sharing.Order("ann", 2), time.time() - 10 * 3600)
+    sharing.write(link, tmp_path / "old.link")
+    ran = terminal.tagger("download", 2, "--link", tmp_path / "old.link", "--to", tmp_path / "monday")
+    assert "was valid until" in ran.sentence and f"--batch {link.batch}" in ran.sentence and not SECRETS.search(ran.sentence)
+    assert terminal.activelearning("share", connection, "--batch", link.batch, "--to", tmp_path / "new.link").code == 0
+    assert terminal.tagger("download", 2, "--link", tmp_path / "new.link", "--to", tmp_path / "monday").code == 0
+
+
+def test_a_link_that_runs_out_in_the_middle_is_renewed(connection: str, store: Store) -> None:
+    old = sharing.share(store, connection, sharing.Order("ann", 2), time.time() - 10 * 3600)
+    asked = []
+
+    def renew() -> Link:
+        asked.append(old.batch)
+        return sharing.again(store, connection, old.batch, time.time())
+
+    linked = open_linked(old, renew)
+    for name in old.read_images:
+        assert linked.images.read(name).content == store.images.read(name).content
+    assert asked == [old.batch]
+
+
+@pytest.fixture
+def function(connection: str, store: Store) -> Iterator[str]:
+    """The function `batches` behind an address with a key in it, as Azure's host answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            try:
+                status, content = 200, desk.answer(store, connection, body, time.time())
+            except UserError as error:
+                status, content = 409, {"error": str(error)}
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/api/batches?code=SECRET"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_functions_address_is_a_link_too(tmp_path: Path, store: Store, function: str, terminal: Terminal) -> None:
+    ran = terminal.tagger("download", 3, "--link", function, "--to", tmp_path / "monday", "--as", "ann")
+    assert ran.code == 0 and "3 images" in ran.out
+    (batch,) = state.load(store.labels).batches.values()
+    assert (batch.tagger, len(batch.claimed)) == ("ann", 3)
+    freed = terminal.tagger("release", tmp_path / "monday", "--link", function, "--json")
+    assert freed.value["images"] == 3
+    assert "SECRET" not in (tmp_path / "monday" / "batch.json").read_text("utf-8") + ran.out + ran.err
+
+
+def test_two_taggers_at_the_function_share_no_image(tmp_path: Path, store: Store, function: str, terminal: Terminal) -> None:
+    for name in ("ann", "bob"):
+        assert terminal.tagger("download", 2, "--link", function, "--to", tmp_path / name, "--as", name).code == 0
+    batches = [{c.image for c in batch.claimed} for batch in state.load(store.labels).batches.values()]
+    assert len(batches) == 2 and batches[0].isdisjoint(batches[1])
+    assert "every image of the pool" in terminal.tagger("download", 2, "--link", function, "--to", tmp_path / "x", "--as", "eve").sentence
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not JSON"),
+        (b"[1]", "not one JSON object"),
+        (b'{"tagger": "ann"}', "needs 'tagger' and 'count'"),
+        (b'{"tagger": "ann", "count": "4"}', "'count' is '4'"),
+        (b'{"tagger": "ann", "count": true}', "'count' is True"),
+        (b'{"tagger": "../x", "count": 1}', "not a valid id"),
+        (b'{"tagger": "ann", "count": 1, "sql": ""}', "'sql' is nothing"),
+        (b'{"tagger": "ann", "count": 0}', "cannot be claimed"),
+        (b'{"batch": "../state"}', "share a new one"),
+        (b'{"batch": 7}', "must be a text"),
+        (b'{"release": "../x"}', "not a valid id"),
+    ],
+)
+def test_a_strange_question_is_one_sentence_and_claims_nothing(connection: str, store: Store, body: bytes, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        desk.answer(store, connection, body, time.time())
+    assert not state.load(store.labels).batches
+
+
+def test_a_directory_has_no_links_and_claims_nothing(tmp_path: Path) -> None:
+    local = project(tmp_path, IMAGES)
+    with pytest.raises(UserError, match="stores on Azure"):
+        sharing.share(local, local.url, sharing.Order("ann", 2), time.time())
+    assert not state.load(local.labels).batches
+
+
+def test_a_link_is_the_same_after_it_was_written(connection: str, store: Store) -> None:
+    link = sharing.share(store, connection, sharing.Order("ann", 2), time.time())
+    assert links.parse(json.dumps(link.to_json()), "it") == link
+    assert not SECRETS.search(repr(link))
+
+
+@pytest.mark.parametrize("text", ["", "null", "{}", "[" * 5000, '{"activelearning_link": 1}', '{"activelearning_link": 2}'])
+def test_what_is_no_link_is_one_sentence(text: str) -> None:
+    with pytest.raises(FormatError, match="ask for it again"):
+        links.parse(text, "ann.link")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch": "../x"},
+        {"endpoint": "http://evil.example"},
+        {"count": "4"},
+        {"read_images": {"../../x": "sig"}},
+        {"read_images": {"x": 4}},
+        {"read_images": []},
+        {"rows": 4},
+        {"extra": 1},
+    ],
+)
+def test_a_link_that_was_tampered_with_is_refused(connection: str, store: Store, changes: dict[str, object]) -> None:
+    link = sharing.share(store, connection, sharing.Order("ann", 2), time.time())
+    with pytest.raises(UserError):
+        links.parse(json.dumps(link.to_json() | changes), "ann.link")
+
+
+def test_an_unknown_blob_is_missing_through_a_link(connection: str, store: Store) -> None:
+    linked = open_linked(sharing.share(store, connection, sharing.Order("ann", 2), time.time()))
+    with pytest.raises(BlobMissing):
+        linked.images.read("elsewhere.jpg")
