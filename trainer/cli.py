@@ -1,6 +1,7 @@
 """`trainer`: train, evaluate and predict, when the loop says so or by hand."""
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -26,6 +27,8 @@ def commands() -> Commands:
     once.add_argument("store", metavar="STORE")
     serve = program.add("serve", _serve, "wait for jobs and do them until Ctrl-C", "serve ./birds")
     serve.add_argument("store", metavar="STORE")
+    serve.add_argument("--idle-minutes", type=float, metavar="X", help="end when there was nothing to do for so long")
+    serve.add_argument("--remove-machine", action="store_true", help="then delete this virtual machine, which must be one of Azure's")
     predict = program.add(
         "predict", _predict, "write a fresh totag with a model that exists", "predict ./birds --model main/3 --folder night-7"
     )
@@ -58,9 +61,19 @@ def _stop_on_signals() -> threading.Event:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
+    from trainer import machine
     from trainer.serve import Trainer
 
-    Trainer(open_store(arguments.store), _log, _stop_on_signals()).serve()
+    idle_minutes = math.inf if arguments.idle_minutes is None else arguments.idle_minutes
+    if not idle_minutes > 0:
+        raise UserError(f"--idle-minutes is {idle_minutes:g}, but must be above 0")
+    if arguments.remove_machine and math.isinf(idle_minutes):
+        raise UserError("--remove-machine needs to know when: say --idle-minutes 10 too")
+    trainer = Trainer(open_store(arguments.store), _log, _stop_on_signals())
+    if arguments.remove_machine:
+        machine.serve(trainer, idle_minutes * 60)
+    else:
+        trainer.serve(idle_minutes * 60)
 
 
 def _once(arguments: argparse.Namespace) -> None:

@@ -62,9 +62,9 @@ def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | Non
     keeper = _CheckpointKeeper(work)
 
     def on_progress(progress: training.Progress) -> None:
-        if progress.iteration % 10 == 0:
-            loss = sum(progress.losses.values())
-            work.tell(f"iteration {progress.iteration} of {progress.iterations}, loss {loss:.3f}")
+        # Each time: that is when a trainer hears that it must stop.
+        loss = sum(progress.losses.values())
+        work.tell(f"iteration {progress.iteration} of {progress.iterations}, loss {loss:.3f}")
 
     return training.train(
         model,

@@ -1,73 +1,61 @@
-"""Predict many images in shards, so that a run that was killed goes on with the first shard that is missing."""
+"""Predict many images in shards, so that a run that was killed goes on with what is missing, and several trainers divide the work.
+
+Rule: a shard is created once, and what is in it follows from the pinned pool alone, so it does not matter who makes it, or how often.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from activelearning import layout, table
-from activelearning.errors import BlobExists, BlobMissing
+from activelearning.errors import BlobExists
 from activelearning.images import content_hash
 from activelearning.labels import MODEL, Box, ImageLabels, Review
 from activelearning.ordering import box_entropy, box_margin
 from activelearning.store import Blobs, Store
+from trainer.pinned_pool import PinnedPool
 from trainer.predictor import Failed, Predicted, Predictor
 
-SHARD_IMAGES = 256
 _DECIMALS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedPool:
-    """The images a job predicts, with the time they were listed and how many images the container held then."""
-
-    images: tuple[str, ...]
-    listed_at: float
-    container_images: int
-
-    @property
-    def shards(self) -> range:
-        """The numbers of its shards."""
-        return range(-(-len(self.images) // SHARD_IMAGES))
-
-    def shard(self, number: int) -> Sequence[str]:
-        """The images of one shard."""
-        return self.images[number * SHARD_IMAGES : (number + 1) * SHARD_IMAGES]
+def missing(blobs: Blobs, job: str, pool: PinnedPool) -> list[int]:
+    """The shards that nobody has made yet, in order: one listing, however many there are."""
+    there = _blobs_of(blobs, job)
+    return [number for number in pool.shards if layout.prediction_shard(job, number) not in there]
 
 
-def pin(blobs: Blobs, job: str, list_pool: Callable[[], PinnedPool]) -> PinnedPool:
-    """The job's pool as its first attempt listed it."""
-    name = layout.prediction_pool(job)
-    if not blobs.exists(name):
-        listed = list_pool()
-        head = json.dumps({"listed_at": listed.listed_at, "container_images": listed.container_images})
-        with suppress(BlobExists):
-            blobs.create(name, "\n".join((head, *listed.images)).encode())
-    head, *images = blobs.read(name).content.decode().split("\n")
-    return PinnedPool(tuple(images), **json.loads(head))
+def _blobs_of(blobs: Blobs, job: str) -> set[str]:
+    return {info.name for info in blobs.list(layout.predictions_of(job))}
 
 
-def predict(
-    store: Store, job: str, pool: PinnedPool, predictor: Predictor | None, classes: Sequence[str], tell: Callable[[str], None]
-) -> None:
-    """Create every shard that is missing. Without a predictor, images are listed unseen. `tell` hears of the progress."""
-    for number in pool.shards:
-        name = layout.prediction_shard(job, number)
-        if not store.labels.exists(name):
-            _predict_shard(store, job, number, pool.shard(number), predictor, classes)
-        tell(f"{min((number + 1) * SHARD_IMAGES, len(pool.images)):,} of {len(pool.images):,} images predicted")
+def predict_shard(
+    store: Store, job: str, pool: PinnedPool, number: int, predictor: Predictor | None, after_image: Callable[[], None]
+) -> bool:
+    """Create one shard unless it is there, and say whether it is ours. Without a predictor, images are listed unseen.
 
-
-def _predict_shard(store: Store, job: str, number: int, images: Sequence[str], predictor: Predictor | None, classes: Sequence[str]) -> None:
-    found = list(_labels(store.images, images, predictor, classes))
+    `after_image` is called after each image, and may raise to stop.
+    """
+    if store.labels.exists(layout.prediction_shard(job, number)):
+        return False
+    found = []
+    for one in _labels(store.images, pool.shard(number), predictor, pool.recipe.classes):
+        found.append(one)
+        after_image()
     unreadable = {one.name: one.reason for one in found if isinstance(one, Failed)}
     # The reasons go first: a shard that is there is complete.
-    with suppress(BlobExists):
-        if unreadable:
-            store.labels.create(layout.unreadable(job, number), json.dumps(unreadable, ensure_ascii=False).encode())
-    with suppress(BlobExists):
-        store.labels.create(layout.prediction_shard(job, number), table.table_bytes(one for one in found if isinstance(one, ImageLabels)))
+    if unreadable:
+        _create(store.labels, layout.unreadable(job, number), json.dumps(unreadable, ensure_ascii=False).encode())
+    shard = table.table_bytes(one for one in found if isinstance(one, ImageLabels))
+    return _create(store.labels, layout.prediction_shard(job, number), shard)
+
+
+def _create(blobs: Blobs, name: str, content: bytes) -> bool:
+    try:
+        blobs.create(name, content)
+    except BlobExists:
+        return False
+    return True
 
 
 def _labels(blobs: Blobs, images: Sequence[str], predictor: Predictor | None, classes: Sequence[str]) -> Iterator[ImageLabels | Failed]:
@@ -113,7 +101,8 @@ def predictions(blobs: Blobs, job: str, pool: PinnedPool) -> Iterator[ImageLabel
 def unreadable(blobs: Blobs, job: str, pool: PinnedPool) -> dict[str, str]:
     """The images that could not be predicted, with the reason."""
     found: dict[str, str] = {}
-    for number in pool.shards:
-        with suppress(BlobMissing):
-            found |= json.loads(blobs.read(layout.unreadable(job, number)).content)
+    there = _blobs_of(blobs, job)
+    for name in (layout.unreadable(job, number) for number in pool.shards):
+        if name in there:
+            found |= json.loads(blobs.read(name).content)
     return found

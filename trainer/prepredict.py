@@ -8,10 +8,9 @@ from activelearning.commits import Commit
 from activelearning.errors import UserError
 from activelearning.labels import ImageLabels
 from activelearning.settings import Selection
-from trainer import performance, pool_prediction, totag
-from trainer.pool_prediction import PinnedPool
-from trainer.predictor import Predictor
-from trainer.work import Work, commit_of, list_pool, read_onnx
+from trainer import pinned_pool, pool_prediction, shards, totag
+from trainer.pinned_pool import PinnedPool, Recipe
+from trainer.work import Work, commit_of, list_pool, recipe_of
 
 
 def predict_only(work: Work) -> Commit:
@@ -21,14 +20,14 @@ def predict_only(work: Work) -> Commit:
     model = job.model or (parent.model if parent else "")
     labelled_names = _labelled_names(work, parent)
     old = parent.totag if parent else ""
-    pool = pool_prediction.pin(blobs, job.id, lambda: _pool_to_predict(work, labelled_names, old))
-    pool_prediction.predict(work.store, job.id, pool, _predictor_of(work, model), work.settings.classes, work.tell)
+    pool = pinned_pool.pin(blobs, job.id, lambda: _recipe(work, model), lambda: _pool_to_predict(work, labelled_names, old))
+    shards.predict(work, pool)
     name = layout.totag(job.run, job.id)
     gone = labelled_names | frozenset(pool_prediction.unreadable(blobs, job.id, pool))
     images = _merged(work, pool, old, gone)
-    totag.write(blobs, name, images, _selection(work.settings.selection, model))
+    totag.write(blobs, name, images, _selection(work.settings.selection, pool.recipe.model))
     tagged = parent.tagged if parent else ""
-    return commit_of(work, (parent.model if parent else "") or model, name, tagged, pool)
+    return commit_of(work, (parent.model if parent else "") or pool.recipe.model, name, tagged, pool)
 
 
 def _labelled_names(work: Work, parent: Commit | None) -> frozenset[str]:
@@ -47,16 +46,14 @@ def _pool_to_predict(work: Work, labelled_names: frozenset[str], old: str) -> Pi
     return list_pool(work, known | labelled_names)
 
 
-def _predictor_of(work: Work, model: str) -> Predictor | None:
+def _recipe(work: Work, model: str) -> Recipe:
     if not model:
         work.tell("there is no model yet: images are listed in random order, without drafts")
-        return None
-    onnx = read_onnx(work.store, model)
-    card = performance.read_card(work.store.labels, model)
-    if tuple(card["classes"]) != work.settings.classes:
-        raise UserError(f"model {model} knows the classes {', '.join(card['classes'])}, the project others: train first")
-    low = work.job.min_confidence if work.job.min_confidence >= 0 else work.settings.prediction.min_confidence
-    return Predictor(onnx, card["family"], replace(work.settings.prediction, min_confidence=low))
+        return Recipe()
+    recipe = recipe_of(work, model)
+    if recipe.classes != work.settings.classes:
+        raise UserError(f"model {model} knows the classes {', '.join(recipe.classes)}, the project others: train first")
+    return recipe
 
 
 def _merged(work: Work, pool: PinnedPool, old: str, gone: frozenset[str]) -> Iterable[ImageLabels]:

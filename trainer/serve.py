@@ -5,6 +5,7 @@ is told to stop hands its job back; one that lost its lease stops working.
 """
 
 import json
+import math
 import os
 import socket
 import threading
@@ -13,11 +14,18 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from activelearning import commits, consume, jobs, journal, layout, steps
-from activelearning.errors import ActiveLearningError, MessageLost, StoreError, UserError
+from activelearning.commandline import plural
+from activelearning.errors import MessageLost, StoreError, UserError
+from activelearning.jobs import Stopped
 from activelearning.state import Job
 from activelearning.store import Message, Store
+from trainer import shard_messages
+
+if TYPE_CHECKING:
+    from trainer.shards import Loaded
 
 POLL_SECONDS = 0.2
 VISIBILITY_SECONDS = 30.0
@@ -27,8 +35,9 @@ _RETRY_SECONDS = 5.0
 Log = Callable[[str], None]
 
 
-class Stopped(ActiveLearningError):
-    """The trainer was told to stop."""
+def owner_on(machine: str) -> str:
+    """A name for this process on a machine; `fleet.host_of` finds the machine in it."""
+    return f"{machine}-{os.getpid()}-{os.urandom(3).hex()}"
 
 
 @dataclass(slots=True)
@@ -38,41 +47,87 @@ class Trainer:
     store: Store
     log: Log
     stop: threading.Event = field(default_factory=threading.Event)
-    owner: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}")
+    owner: str = field(default_factory=lambda: owner_on(socket.gethostname()))
     clock: Callable[[], float] = time.time
+    _loaded: "Loaded | None" = None
+    """The prediction that this trainer last helped with."""
 
-    def serve(self) -> None:
-        """Work until told to stop."""
+    def serve(self, idle_seconds: float = math.inf) -> bool:
+        """Work until told to stop, or until the queues have shown nothing to do for so long: then True."""
         self.log(f"trainer {self.owner} waits for jobs of {self.store.url}")
+        worked = time.monotonic()
         while not self.stop.is_set():
-            if not self.work_on_next():
+            if self.work_on_next():
+                worked = time.monotonic()
+            elif time.monotonic() - worked >= idle_seconds:
+                return True
+            else:
                 self.stop.wait(POLL_SECONDS)
+        return False
 
     def drain(self) -> int:
-        """Work until the queue is empty, and return how many jobs were finished."""
+        """Work until the queues are empty, and return how many jobs were finished."""
         finished = 0
-        while not self.stop.is_set() and self.work_on_next():
-            finished += 1
+        while not self.stop.is_set():
+            if self._work_on_job():
+                finished += 1
+            elif not self._help():
+                break
         return finished
 
     def work_on_next(self) -> bool:
-        """Take one message and do its job, if there is one; False when the queue shows none."""
+        """Take one message and do its job, or else help another trainer with one; False when the queues show none."""
+        return self._work_on_job() or self._help()
+
+    def _work_on_job(self) -> bool:
+        """Take one job's message and do its job, if there is one; a job that is with another trainer is none."""
         messages = consume.take(self.store.queues, layout.JOBS_QUEUE, VISIBILITY_SECONDS)
-        if not messages:
+        return bool(messages) and self._handle(messages[0])
+
+    def _help(self) -> bool:
+        """Make some shards of a prediction that another trainer holds, if a message asks for it."""
+        message = shard_messages.take(self.store.queues)
+        if message is None:
             return False
-        self._handle(messages[0])
+        from trainer import shards
+
+        try:
+            took = shards.work_on(self.store, message, self._loaded, self._check_stop)
+        except Stopped:
+            self.log("shards are handed back: the trainer was told to stop")
+        except Exception as error:  # noqa: BLE001  whoever holds the job makes the shards in the end, and says what is wrong with it
+            self.log(f"shards could not be made: {error}\n{traceback.format_exc()}")
+            self.stop.wait(_RETRY_SECONDS)
+        else:
+            self._loaded = took.loaded
+            if took.loaded and took.made:
+                self.log(f"helped with {took.loaded.job}: {plural(took.made, 'shard')} made")
         return True
 
-    def _handle(self, message: Message) -> None:
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise Stopped("told to stop")
+
+    def _handle(self, message: Message) -> bool:
+        """Whether the job was ours to do."""
         job_id = job_of(message.body)
         try:
             job = jobs.start(self.store, job_id, self.owner, self.clock())
         except jobs.JobBusy:
-            self._give_back(message, VISIBILITY_SECONDS / 2)
-            return
+            self._put_off(message)
+            return False
+        # Training needs the memory.
+        self._loaded = None
         with _Heartbeat(self, message, job_id) as heartbeat:
             done = job is None or self._work(job, heartbeat)
         self._finish(heartbeat.message, done)
+        return True
+
+    def _put_off(self, message: Message) -> None:
+        """Look again later. By a copy, since to wait is not to fail: five deliveries would make the message poison."""
+        self.store.queues.send(layout.JOBS_QUEUE, message.body, VISIBILITY_SECONDS / 2)
+        with suppress(MessageLost):
+            self.store.queues.delete(layout.JOBS_QUEUE, message)
 
     def _finish(self, message: Message, done: bool) -> None:
         if not done:
@@ -153,13 +208,14 @@ class _Heartbeat:
         self._thread.join()
 
     def tell(self, progress: str) -> None:
-        """Note the progress, log it now and then, and raise `Stopped` or `LeaseLost` when the work must end."""
+        """Note the progress, log it when it is new or now and then, and raise `Stopped` or `LeaseLost` when the work must end."""
         if self._lost:
             raise self._lost
         if self._trainer.stop.is_set():
             raise Stopped("told to stop")
         now = time.monotonic()
-        if not progress.startswith("iteration") or now - self._told > _RENEW_SECONDS:
+        is_news = progress != self._progress and not progress.startswith("iteration")
+        if is_news or now - self._told > _RENEW_SECONDS:
             self._told = now
             self._trainer.log(progress)
         self._progress = progress

@@ -6,10 +6,12 @@ Rule: memory holds a few numbers an image, never a table: rows lie in a file bes
 import tempfile
 from array import array
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import BinaryIO
 
 from activelearning import ordering, table
+from activelearning.errors import BlobExists
 from activelearning.labels import ImageLabels
 from activelearning.settings import Selection
 from activelearning.store import Blobs
@@ -24,9 +26,11 @@ def write(blobs: Blobs, name: str, images: Iterable[ImageLabels], selection: Sel
         pool, ends = _spool(images, selection, rows)
         order = ordering.order_pool(pool, selection)
         _copy_in_order(rows, ends, order, ordered)
-        if not blobs.exists(name):
-            ordered.seek(0)
-            blobs.create(name, ordered)
+        # Of two trainers that both believe they hold the job, the first one's stands.
+        with suppress(BlobExists):
+            if not blobs.exists(name):
+                ordered.seek(0)
+                blobs.create(name, ordered)
         return len(order)
 
 

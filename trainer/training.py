@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from activelearning.errors import UserError
+from activelearning.jobs import Stopped
 from activelearning.settings import Training
 from trainer import letterbox
 from trainer.augment import augment
@@ -101,8 +102,9 @@ def train(
     """Train the model in place for so many iterations, and return the moving average of its weights, on the CPU, ready to export.
 
     The first `small_share` of the iterations see smaller images; a model that knows what things look like needs none of that.
-    Resumes after `checkpoint` when one is given. `on_checkpoint` is called every `config.checkpoint_every` iterations; whatever
-    it raises stops the run. Raises `UserError` without examples, and when the loss is no longer a number.
+    Resumes after `checkpoint` when one is given. `on_progress` is called after each iteration, `on_checkpoint` every
+    `config.checkpoint_every` iterations and when `on_progress` raises `Stopped`; whatever either raises stops the run. Raises
+    `UserError` without examples, and when the loss is no longer a number.
     """
     if not examples:
         raise UserError("there is no labelled image to train on; review some first")
@@ -111,7 +113,11 @@ def train(
     run = _start(model, learning_rate, checkpoint)
     for iteration in range(checkpoint.iteration if checkpoint else 0, iterations):
         losses = _step(run, _batch(examples, config, iteration, small_share * iterations), config, iteration, iterations, learning_rate)
-        on_progress(Progress(iteration + 1, iterations, losses))
+        try:
+            on_progress(Progress(iteration + 1, iterations, losses))
+        except Stopped:
+            on_checkpoint(_checkpoint(run, iteration + 1))
+            raise
         if (iteration + 1) % config.checkpoint_every == 0 and iteration + 1 < iterations:
             on_checkpoint(_checkpoint(run, iteration + 1))
     return run.average.cpu()

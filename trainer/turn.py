@@ -12,9 +12,8 @@ from activelearning.errors import UserError
 from activelearning.iterations import Status
 from activelearning.labels import ImageLabels
 from activelearning.state import TRAIN
-from trainer import assessment, fitting, pool_prediction, prepredict, split, totag
-from trainer.predictor import Predictor
-from trainer.work import Work, commit_of, list_pool
+from trainer import assessment, fitting, pinned_pool, pool_prediction, prepredict, shards, split, totag
+from trainer.work import Work, commit_of, list_pool, recipe_of
 
 
 def run(work: Work) -> Commit:
@@ -31,13 +30,13 @@ def _train(work: Work) -> Commit:
     work.move(Status.TRAINING)
     onnx = fitting.trained_model(work, train_images, test, parent)
     work.move(Status.TRAINING_COMPLETE)
-    predictor = Predictor(onnx, work.settings.detector.family, work.settings.prediction)
     work.move(Status.EVALUATING)
     assessment.assess(work, onnx, train_images, test, parent)
     work.move(Status.EVALUATION_COMPLETE)
     work.move(Status.INFERENCE)
-    pool = pool_prediction.pin(blobs, job.id, lambda: list_pool(work, {labels.image for labels in (*tagged, *test)}))
-    pool_prediction.predict(work.store, job.id, pool, predictor, work.settings.classes, work.tell)
+    labelled_names = {labels.image for labels in (*tagged, *test)}
+    pool = pinned_pool.pin(blobs, job.id, lambda: recipe_of(work, job.run), lambda: list_pool(work, labelled_names))
+    shards.predict(work, pool)
     totag.write(blobs, layout.totag(job.run), pool_prediction.predictions(blobs, job.id, pool), work.settings.selection)
     work.move(Status.INFERENCE_COMPLETE)
     return commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool)

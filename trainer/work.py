@@ -1,7 +1,7 @@
 """What every job of the trainer has in common: where it works, how it tells of itself, the pool, the commit at its end."""
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from activelearning import jobs, journal, layout
 from activelearning.commits import Commit
@@ -11,8 +11,8 @@ from activelearning.labels import Problem
 from activelearning.settings import Settings
 from activelearning.state import Job
 from activelearning.store import Store
-from trainer import pool_prediction
-from trainer.pool_prediction import PinnedPool
+from trainer import performance, pool_prediction
+from trainer.pinned_pool import PinnedPool, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,19 @@ def commit_of(work: Work, model: str, totag_name: str, tagged_name: str, pool: P
     return Commit(
         sequence, work.job.id, work.job.run, model, totag_name, tagged_name, pool.listed_at, pool.container_images, len(unreadable), now
     )
+
+
+def recipe_of(work: Work, model: str) -> Recipe:
+    """How this job predicts with a run's model: family and classes are the model's own, whatever the project says by now.
+
+    Raises `UserError` when there is no such model.
+    """
+    try:
+        card = performance.read_card(work.store.labels, model)
+    except BlobMissing:
+        raise UserError(_no_model(work.store, model)) from None
+    low = work.job.min_confidence if work.job.min_confidence >= 0 else work.settings.prediction.min_confidence
+    return Recipe(model, card["family"], tuple(card["classes"]), replace(work.settings.prediction, min_confidence=low))
 
 
 def read_onnx(store: Store, model: str) -> bytes:

@@ -48,7 +48,7 @@ def commands() -> Commands:
 
 def _add_init(program: Commands) -> None:
     init = program.add("init", _init, "make a project in a store", "init ./birds --classes petrel,gull")
-    init.add_argument("store", metavar="STORE", help="a directory (it is made), or file:///directory")
+    init.add_argument("store", metavar="STORE", help="a directory (it is made), or a container: https://ACCOUNT.blob.core.windows.net/CONTAINER")
     init.add_argument("--classes", type=_names, default=(), metavar="A,B,C", help="what there is to find")
     init.add_argument("--from-ini", type=Path, metavar="config.ini", help="take over what an active-learning-detect config.ini says")
     init.add_argument(
@@ -116,7 +116,7 @@ def _note(store: "Store", what: str, **facts: object) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> None:
-    from activelearning import onboarding
+    from activelearning import onboarding, steps
     from activelearning.store import open_store
 
     base, notes = _from_ini(arguments.from_ini) if arguments.from_ini else (None, [])
@@ -129,10 +129,19 @@ def _init(arguments: argparse.Namespace) -> None:
         _note(store, "project made", classes=list(settings.classes))
     for note in notes:
         print(note, file=sys.stderr)
+    with busy("looking for images"):
+        images, unlisted = steps.register_images(store, time.time())
     done = "made" if new else "was there already"
     text = f"project {done} in {store.url} with {plural(len(settings.classes), 'class')}: {', '.join(settings.classes)}"
-    text += f"\nnow put images in: `activelearning upload {_shown(arguments.store)} PHOTOS`" if new else ""
-    emit(arguments, {"store": store.url, "new": new, "classes": list(settings.classes)}, text)
+    text += f"\n{_next_step(_shown(arguments.store), images, unlisted)}"
+    emit(arguments, {"store": store.url, "new": new, "classes": list(settings.classes), "images": images, "unlisted": unlisted}, text)
+
+
+def _next_step(store: str, images: int, unlisted: int) -> str:
+    if not images:
+        return f"now put images in: `activelearning upload {store} PHOTOS`"
+    new = f"{plural(images, 'image')} there, {unlisted:,} of them not listed yet; none was copied"
+    return f"{new}\na running `activelearning up {store}`, or the functions on Azure, list them for review" if unlisted else new
 
 
 def _from_ini(path: Path) -> "tuple[Settings, list[str]]":

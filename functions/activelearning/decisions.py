@@ -2,6 +2,10 @@
 
 Rule: the event wakes, the records decide. Every decision may be taken twice, late or by several at once: it is taken inside the
 compare-and-swap on the state, so only one of them finds something to do.
+
+There is one job at a time, however many trainers there are: each training builds on the labels and the model of the one before, and a
+prediction is worth what its model is. What takes long and can be divided is the prediction of a large pool, and it is: into shards that
+every idle trainer takes, see `layout.SHARDS_QUEUE`.
 """
 
 import hashlib

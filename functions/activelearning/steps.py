@@ -4,12 +4,12 @@ Rule: every step may run twice, late, or be cut off after any line. It looks at 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import reduce
+from functools import lru_cache, reduce
 
-from activelearning import commits, decisions, events, journal, layout, project_file, state, uploads
+from activelearning import claims, commits, decisions, events, journal, layout, machines, project_file, state, uploads
 from activelearning.decisions import Action, QueueJob, ReleaseClaim, SendJob, TakeBack
 from activelearning.errors import BlobMissing, UserError
 from activelearning.settings import Settings
@@ -17,6 +17,9 @@ from activelearning.state import State
 from activelearning.store import Store
 
 SWEEP_SECONDS = 300.0
+
+# Thousands of events in a row find the same text; the settings made of it never change.
+_parsed = lru_cache(maxsize=4)(project_file.parse_project)
 
 
 def project(store: Store) -> Settings:
@@ -27,7 +30,7 @@ def project(store: Store) -> Settings:
         raise UserError(f"{store.url} holds no project yet: run `activelearning init {store.url} --classes a,b,c`") from None
     where = f"{layout.PROJECT} of {store.url}"
     try:
-        return project_file.parse_project(blob.content.decode("utf-8-sig"), where)
+        return _parsed(blob.content.decode("utf-8-sig"), where)
     except UnicodeDecodeError:
         raise UserError(f"{where} is no UTF-8 text: save it in this encoding") from None
 
@@ -35,11 +38,17 @@ def project(store: Store) -> Settings:
 def take_in_upload(store: Store, event: str, now: float) -> None:
     """An event says that a blob was created: if it is a reviewed upload, note it and do what is due."""
     created = events.decode(event)
-    if created.container == layout.LABELS and layout.batch_of_reviewed(created.name):
+    if created.container == store.labels_container and layout.batch_of_reviewed(created.name):
         note_upload(store, created.name, now)
         # The upload is safe; of a project.toml that cannot be read the timer complains.
         with suppress(UserError):
-            advance(store, now)
+            _call_machine(store, advance(store, now), now)
+
+
+def _call_machine(store: Store, done: Iterable[Action], now: float) -> None:
+    # It takes minutes to boot; the timer would call it a minute later.
+    if machines.scale_sets() and any(isinstance(action, QueueJob) for action in done):
+        machines.call(store, project(store).trainers, now)
 
 
 def note_upload(store: Store, name: str, now: float) -> None:
@@ -52,7 +61,7 @@ def note_upload(store: Store, name: str, now: float) -> None:
 def images_arrived(store: Store, event: str, now: float) -> None:
     """An event says that an image is new: remember when the last one came, at most once in half a quiet time."""
     created = events.decode(event)
-    if created.container != layout.IMAGES or not layout.is_image(created.name):
+    if created.container != store.images_container or not layout.is_image(created.name):
         return
     quiet = _quiet_seconds(store)
 
@@ -75,20 +84,33 @@ def tick(store: Store, now: float) -> None:
     if not 0 <= now - adopt(store).swept_at < SWEEP_SECONDS:
         sweep(store, now)
     advance(store, now)
+    if machines.scale_sets():
+        machines.tend(store, project(store).trainers, now)
 
 
 def sweep(store: Store, now: float) -> None:
     """Find reviewed uploads and new images whose events were lost."""
     adopt(store)
-    for name in list(lost_uploads(store)):
-        note_upload(store, name, now)
-    arrived = has_unlisted_images(store)
+    uploads.take_in_lost(store.labels)
+    register_images(store, now)
+    state.update(store.labels, lambda current: replace(current, swept_at=now))
+
+
+def register_images(store: Store, now: float) -> tuple[int, int]:
+    """Look how many images the container holds; where the last listing of the pool saw another number, have it listed again.
+
+    Returns the images there are, and how many more they are than that listing saw. No image is read or copied.
+    """
+    commit = commits.latest(store.labels)
+    seen = commit.pool_images if commit else 0
+    count = sum(layout.is_image(info.name) for info in store.images.list())
 
     def note(current: State) -> State:
         known = 0 < current.images_arrived_at <= now
-        return replace(current, swept_at=now, images_arrived_at=now if arrived and not known else current.images_arrived_at)
+        return current if known or count == seen else replace(current, images_arrived_at=now)
 
     state.update(store.labels, note)
+    return count, max(count - seen, 0)
 
 
 def lost_uploads(store: Store) -> Iterator[str]:
@@ -96,11 +118,12 @@ def lost_uploads(store: Store) -> Iterator[str]:
     return uploads.lost(store.labels)
 
 
-def has_unlisted_images(store: Store) -> bool:
-    """Whether the number of images differs from what the last listing of the pool saw."""
-    commit = commits.latest(store.labels)
-    seen = commit.pool_images if commit else 0
-    return sum(layout.is_image(info.name) for info in store.images.list()) != seen
+def give_back(store: Store, batch: str, tagger: str, now: float) -> int:
+    """Release a claim and return how many images that frees; what was reviewed of it stays reviewed."""
+    freed = claims.release(store.labels, batch)
+    if freed:
+        journal.write(store.labels, tagger, "released", now, batch=batch, images=freed)
+    return freed
 
 
 def advance(store: Store, now: float) -> list[Action]:
@@ -111,6 +134,8 @@ def advance(store: Store, now: float) -> list[Action]:
         # An upload whose event is still on its way must not be given back with the rest.
         uploads.take_in(store.labels, batch.id)
     backlog = store.queues.count(layout.JOBS_QUEUE)
+    if not decisions.decide(current, settings, backlog, now):
+        return []
     actions: list[Action] = []
 
     def change(before: State) -> State:

@@ -21,7 +21,9 @@ AZURE_MODULES = ("azure.py", "azure_blobs.py", "azure_bulk.py", "azure_errors.py
 ALLOWED_AT_ONCE = {"state.py": {"tinydb"}, "formats/": {"defusedxml"}} | {
     f"store/{name}": {"azure", "obstore", "requests"} for name in AZURE_MODULES
 }
-ALLOWED_LAZILY = {"images.py": {"PIL"}, "intact.py": {"PIL"}, "host.py": {"azure"}, "store/": {"azure", "obstore"}}
+ALLOWED_LAZILY = {"images.py": {"PIL"}, "intact.py": {"PIL"}, "store/": {"azure", "obstore"}} | {
+    name: {"azure"} for name in ("host.py", "machines.py")
+}
 """What modules of the core may import beyond the standard library: when they are loaded, and inside functions."""
 
 PREFIXES = ("batches/", "totag/", "tagged/", "models/", "journal/", "predictions/")

@@ -41,7 +41,7 @@ def test_init_says_what_it_made_and_what_to_do_next(tmp_path: Path, terminal: Te
         f"now put images in: `activelearning upload {place} PHOTOS`",
     ]
     again = terminal.activelearning("init", place, "--classes", "petrel,gull", "--json")
-    assert again.value == {"store": place.as_uri(), "new": False, "classes": ["petrel", "gull"]}
+    assert again.value == {"store": place.as_uri(), "new": False, "classes": ["petrel", "gull"], "images": 0, "unlisted": 0}
     assert "holds a project with other settings" in terminal.activelearning("init", place, "--classes", "petrel").sentence
 
 

@@ -2,20 +2,26 @@
 
 import csv
 import threading
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from activelearning import layout, table
+from activelearning.errors import BlobExists
 from activelearning.labels import Box, ImageLabels, Review
 from activelearning.settings import Prediction, Selection
-from activelearning.store import open_store
+from activelearning.state import PREDICT, Job
+from activelearning.store import Store, open_store
+from tests.clock import Clock
 from tests.trainer import loops
 from tests.trainer.scenes import CLASSES, SIZE, onnx
-from trainer import performance, pool_prediction, totag
+from trainer import performance, pinned_pool, pool_prediction, shards, totag
 from trainer.detections import Detections
 from trainer.evaluation import Metric, Metrics
-from trainer.pool_prediction import PinnedPool
-from trainer.predictor import Predicted, Predictor
+from trainer.pinned_pool import PinnedPool, Recipe
+from trainer.predictor import Predicted
+from trainer.work import Work
 
 
 def predicted(name: str, *confidences: float, label: str = "deer") -> ImageLabels:
@@ -86,33 +92,53 @@ def test_a_prediction_becomes_drafts_in_fractions() -> None:
     assert labels.review is Review.UNOPENED
 
 
+RECIPE = Recipe("main/1", "compact", CLASSES, Prediction())
+
+
+def recipe() -> Recipe:
+    return RECIPE
+
+
+def predict(store: Store, pool: PinnedPool) -> list[ImageLabels]:
+    with suppress(BlobExists):
+        store.labels.create(layout.model("main/1", "model.onnx"), onnx())
+    shards.predict(Work(store, loops.SETTINGS, Job("job", PREDICT, "main/1", 0), lambda line: None, Clock()), pool)
+    return list(pool_prediction.predictions(store.labels, "job", pool))
+
+
 def test_a_resumed_prediction_does_only_the_shards_that_are_missing() -> None:
     store = open_store("memory:")
     for seed in range(3):
         store.images.create(loops.name(seed), loops.png(seed))
-    pool = pool_prediction.pin(store.labels, "job", lambda: PinnedPool(tuple(map(loops.name, range(3))), 5.0, 3))
-    store.labels.create(layout.prediction_shard("job", 0), table.table_bytes([predicted("kept.jpg", 0.5)]))
-    pool_prediction.predict(store, "job", pool, Predictor(onnx(), "compact", Prediction()), CLASSES, lambda line: None)
-    assert [one.image for one in pool_prediction.predictions(store.labels, "job", pool)] == ["kept.jpg"]
+    listed = PinnedPool(tuple(map(loops.name, range(3))), 5.0, 3, shard_images=1)
+    pool = pinned_pool.pin(store.labels, "job", recipe, lambda: listed)
+    store.labels.create(layout.prediction_shard("job", 1), table.table_bytes([predicted("kept.jpg", 0.5)]))
+    assert [one.image for one in predict(store, pool)] == [loops.name(0), "kept.jpg", loops.name(2)]
 
 
 def test_the_pool_of_a_job_is_what_its_first_attempt_listed() -> None:
     blobs = open_store("memory:").labels
-    first = pool_prediction.pin(blobs, "job", lambda: PinnedPool(("a.jpg", "b c.jpg"), 5.0, 9))
-    again = pool_prediction.pin(blobs, "job", _must_not_be_asked)
-    assert first == again == PinnedPool(("a.jpg", "b c.jpg"), 5.0, 9)
-    assert pool_prediction.pin(blobs, "none", lambda: PinnedPool((), 1.0, 0)).shards == range(0)
+    first = pinned_pool.pin(blobs, "job", recipe, lambda: PinnedPool(("a.jpg", "b c.jpg"), 5.0, 9, shard_images=7))
+    again = pinned_pool.pin(blobs, "job", _must_not_be_asked, _must_not_be_asked)
+    assert first == again == pinned_pool.pinned(blobs, "job") == PinnedPool(("a.jpg", "b c.jpg"), 5.0, 9, RECIPE, 7)
+    assert pinned_pool.pin(blobs, "none", recipe, lambda: PinnedPool((), 1.0, 0)).shards == range(0)
+    assert pinned_pool.pinned(blobs, "never-begun") is None
 
 
-def _must_not_be_asked() -> PinnedPool:
+def _must_not_be_asked() -> Any:
     raise AssertionError("the pool is pinned already")
+
+
+def test_a_pool_that_the_first_version_pinned_is_predicted_by_the_jobs_holder_alone() -> None:
+    blobs = open_store("memory:").labels
+    blobs.create(layout.prediction_pool("job"), b'{"listed_at": 5.0, "container_images": 9}\na.jpg\nb.jpg')
+    assert pinned_pool.pinned(blobs, "job") is None
+    assert pinned_pool.pin(blobs, "job", recipe, _must_not_be_asked) == PinnedPool(("a.jpg", "b.jpg"), 5.0, 9, RECIPE, 256)
 
 
 def test_predicted_drafts_carry_size_hash_and_measures() -> None:
     store = open_store("memory:")
     store.images.create("a.png", loops.png(0))
-    pool = pool_prediction.pin(store.labels, "job", lambda: PinnedPool(("a.png",), 0.0, 1))
-    pool_prediction.predict(store, "job", pool, Predictor(onnx(), "compact", Prediction()), CLASSES, lambda line: None)
-    (labels,) = pool_prediction.predictions(store.labels, "job", pool)
+    (labels,) = predict(store, pinned_pool.pin(store.labels, "job", recipe, lambda: PinnedPool(("a.png",), 0.0, 1)))
     assert (labels.width, labels.height) == SIZE and len(labels.content_hash) == 16
     assert {box.label for box in labels.boxes} <= set(CLASSES) and all(len(box.measures) == 2 for box in labels.boxes)
