@@ -17,7 +17,7 @@ PARTS = {"function_app": [ROOT / "functions" / "function_app.py"]} | {
 }
 HEAVY = {"torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy", "pandas", "pycocotools", "faster_coco_eval"}
 
-AZURE_MODULES = ("azure.py", "azure_blobs.py", "azure_bulk.py", "azure_errors.py", "azure_queues.py")
+AZURE_MODULES = tuple(f"azure{part}.py" for part in ("", "_blobs", "_bulk", "_errors", "_linked", "_queues", "_sas"))
 ALLOWED_AT_ONCE = {"state.py": {"tinydb"}, "formats/": {"defusedxml"}} | {
     f"store/{name}": {"azure", "obstore", "requests"} for name in AZURE_MODULES
 }

@@ -135,6 +135,11 @@ CASES = {
     "status, key in the address": Case("status", payloads.get("/api/status", code="KEY"), NOTHING, _image, status="200"),
     "status without a project": Case("status", payloads.get("/api/status"), NOTHING, _nothing, status="409"),
     "status that meets what nobody foresaw": Case("status", payloads.get("/api/status"), NOTHING, _unforeseen, "KeyError('class')"),
+    "a batch given back": Case(
+        "batches", payloads.post("/api/batches", '{"release": "b7"}'), Effects(journal=("released",)), _claimed, status="200"
+    ),
+    "a question that is none": Case("batches", payloads.post("/api/batches", '{"tagger": 7}'), NOTHING, _claimed, status="409"),
+    "a body that is no JSON": Case("batches", payloads.post("/api/batches", "hello"), NOTHING, _claimed, status="409"),
     "status of a project that is broken": Case("status", payloads.get("/api/status"), NOTHING, _broken, status="409"),
 }
 

@@ -84,14 +84,23 @@ def timer(past_due: bool = False) -> Payload:
 
 def get(path: str, **query: str) -> Payload:
     """An HTTP request without a body, past the host's check of the key."""
+    return _request("GET", path, b"", query)
+
+
+def post(path: str, body: str) -> Payload:
+    """An HTTP request with JSON for a body."""
+    return _request("POST", path, body.encode(), {})
+
+
+def _request(method: str, path: str, body: bytes, query: dict[str, str]) -> Payload:
     address = "https://birds.azurewebsites.net" + path
     headers = {"host": "birds.azurewebsites.net", "accept": "*/*", "x-functions-key": "KEY", "x-forwarded-for": "203.0.113.7"}
     request = {
-        "method": Typed("GET"),
+        "method": Typed(method),
         "url": Typed(address),
         "headers": {name: Typed(value) for name, value in headers.items()},
         "query": {name: Typed(value) for name, value in query.items()},
         "params": {},
-        "body": Typed(b"", "bytes"),
+        "body": Typed(body, "bytes"),
     }
     return Payload(Typed(request, "http"), {"Headers": Typed(json.dumps(headers), "json"), "Query": Typed(json.dumps(query), "json")})
