@@ -16,6 +16,9 @@ from activelearning.store import Blobs
 
 _REMEMBERED_JOBS = 20
 _REMEMBERED_ITERATIONS = 50
+_WINDOW_BYTES = 1 << 16
+_PROBE_BYTES = 1 << 14
+"""Holds two lines of a list of uploads, however long their names are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,30 @@ def consumed(blobs: Blobs, run: str) -> frozenset[str]:
             return frozenset(map(str, json.loads(blobs.read(name).content)))
     except BlobMissing:
         return frozenset()
+
+
+def has_consumed(blobs: Blobs, run: str, upload: str) -> bool:
+    """Whether a reviewed upload is in a run's labelled set. The list is sorted, one name a line, and searched by halving.
+
+    So an event costs the same whether ten uploads were trained on before it or a million.
+    """
+    name = layout.uploads(run)
+    try:
+        start, stop = 0, blobs.head(name).size
+    except BlobMissing:
+        return False
+    while stop - start > _WINDOW_BYTES:
+        middle, found = _line_after(blobs, name, (start + stop) // 2)
+        start, stop = (middle, stop) if found <= upload else (start, middle)
+    return json.dumps(upload).encode() in blobs.read_range(name, start, stop - start)
+
+
+def _line_after(blobs: Blobs, name: str, position: int) -> tuple[int, str]:
+    """Where the first whole line after a position starts, and the upload that it names."""
+    piece = blobs.read_range(name, position, _PROBE_BYTES)
+    with intact(name, "put a copy in its place"):
+        start = piece.index(b"\n") + 1
+        return position + start, str(json.loads(piece[start : piece.index(b"\n", start)].rstrip(b",")))
 
 
 def adopted(before: State, commit: Commit, trained: Collection[str]) -> State:

@@ -22,6 +22,10 @@ class LeaseLost(ActiveLearningError):
     """Another trainer has the job now, or it is over: stop working on it."""
 
 
+class Stopped(ActiveLearningError):
+    """The trainer was told to stop: keep what was done, and hand the job back."""
+
+
 class JobBusy(ActiveLearningError):
     """A living trainer works on the job: leave its message alone."""
 

@@ -11,7 +11,7 @@ from activelearning.journal import utc
 from activelearning.state import FAILED, QUEUED, RUNNING, Batch, Job, State
 from activelearning.store import Store
 
-_QUEUES = (layout.REVIEWED_QUEUE, layout.NEW_IMAGES_QUEUE, layout.JOBS_QUEUE)
+_QUEUES = (layout.REVIEWED_QUEUE, layout.NEW_IMAGES_QUEUE, layout.JOBS_QUEUE, layout.SHARDS_QUEUE)
 _STUCK_SECONDS = 300.0
 
 
