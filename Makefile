@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY = PASSIVE
 demo: .venv/demo-ready
 	.venv/bin/python -m demo.play
 
-test: .venv/test-ready lint
+test: .venv/test-ready .venv/azurite-ready lint
 	.venv/bin/python -m pytest
 
 lint: .venv/test-ready
@@ -20,7 +20,7 @@ bench: .venv/test-ready
 	.venv/bin/python -m tests.bench
 
 clean:
-	rm -rf .venv demo/run demo/summary.json
+	rm -rf .venv .cache demo/run demo/run-azurite demo/summary.json
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -34,3 +34,8 @@ clean:
 	@echo "installing into .venv (about a minute)"
 	$(PIP) --editable ".[dev]"
 	touch $@
+
+# The emulator of Azure's storage, for the tests; without it they are skipped and say so.
+.venv/azurite-ready: .venv/test-ready tests/azurite/package-lock.json
+	@echo "installing Azurite into .venv (half a minute)"
+	.venv/bin/python -m tests.azurite && touch $@ || echo "Azurite could not be installed: the tests that need it are skipped"

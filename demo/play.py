@@ -3,18 +3,22 @@
 It ends with a table on the screen and in `demo/summary.json`; everything it made stays in `demo/run/`.
 """
 
+import argparse
 import json
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
 
+from activelearning.store import open_store
 from tests.bench import loop
 from tests.bench.loop import Plan, Round
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "bccd"
 RUN = HERE / "run"
+SUMMARY = HERE / "summary.json"
 SETTINGS = (
     # Cells have no up and down.
     "training.vertical_flip = true",
@@ -25,25 +29,40 @@ SETTINGS = (
 )
 
 
-def main() -> None:
-    """Play the demo."""
+def main(arguments: list[str]) -> None:
+    """Play the demo, with `--azurite` on Azure's emulator in place of a directory."""
+    parser = argparse.ArgumentParser(prog="python -m demo.play", description=__doc__)
+    parser.add_argument("--azurite", action="store_true", help="keep the project in Azure's storage emulator; it ends with the demo")
+    if parser.parse_args(arguments).azurite:
+        from tests import azurite
+
+        azurite.install()
+        with azurite.running() as connection:
+            os.environ["AZURE_STORAGE_CONNECTION_STRING"] = connection
+            _play(open_store(connection).url, HERE / "run-azurite", HERE / "run-azurite" / "summary.json")
+    else:
+        _play("", RUN, SUMMARY)
+
+
+def _play(store: str, run: Path, table: Path) -> None:
     started = time.monotonic()
     test = tuple((DATA / "test.txt").read_text("utf-8").split())
-    plan = Plan(DATA / "images", DATA / "annotations", "voc", test, rounds=4, batch=25, settings=SETTINGS)
-    _make_room()
+    plan = Plan(DATA / "images", DATA / "annotations", "voc", test, rounds=4, batch=25, settings=SETTINGS, store=store)
+    _make_room(run)
     print("364 blood-cell images (BCCD, MIT). A simulated annotator reviews 4 batches of 25, in VoTT's and in CVAT's files,")
     print(f"and the loop trains after each. By hand: {_constants(plan)}.\n")
-    rounds = loop.play(plan, RUN, lambda line: print(f"  {line}", flush=True), _show)
+    rounds = loop.play(plan, run, lambda line: print(f"  {line}", flush=True), _show)
     summary = loop.summary(plan, rounds) | {"wall_seconds": round(time.monotonic() - started)}
-    (HERE / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
-    _conclude(rounds, time.monotonic() - started)
+    table.write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+    _conclude(rounds)
+    print(f"whole demo {(time.monotonic() - started) / 60:.1f} minutes; the store is {plan.store_in(run)}, the table {table}")
 
 
-def _make_room() -> None:
+def _make_room(run: Path) -> None:
     """The last demo's folder is the demo's own and is made anew; a person's folder never is."""
-    if RUN.exists():
-        shutil.rmtree(RUN)
-    RUN.mkdir()
+    if run.exists():
+        shutil.rmtree(run)
+    run.mkdir()
 
 
 def _constants(plan: Plan) -> str:
@@ -60,7 +79,7 @@ def _show(one: Round) -> None:
     )
 
 
-def _conclude(rounds: list[Round], seconds: float) -> None:
+def _conclude(rounds: list[Round]) -> None:
     print(f"{'round':8} {'tool':5} {'images':>6} {'boxes':>6} {'AP50':>6} {'AP':>6} {'annotator s':>12} {'drawing s':>10} {'kept':>5}")
     for one in rounds:
         kept = "-" if one.drafts_kept is None else f"{one.drafts_kept:.0%}"
@@ -72,8 +91,7 @@ def _conclude(rounds: list[Round], seconds: float) -> None:
     spent = last.annotator_seconds - seed.annotator_seconds
     drawn = last.draw_seconds - seed.draw_seconds
     print(f"\nafter the seed round {spent:.0f} s of review instead of {drawn:.0f} s of drawing the same boxes: {spent / drawn:.0%}")
-    print(f"whole demo {seconds / 60:.1f} minutes; the store is {RUN / 'store'}, the table {HERE / 'summary.json'}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

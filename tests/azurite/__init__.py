@@ -55,8 +55,11 @@ def _node() -> str:
 
 
 def is_installed() -> bool:
-    """Whether `install` has been done for this lock file."""
-    return _MARK.exists() and _MARK.read_bytes() == (HERE / "package-lock.json").read_bytes()
+    """Whether `install` has been done for this lock file; with `NEEDS_AZURITE` set, it must have been."""
+    installed = _MARK.exists() and _MARK.read_bytes() == (HERE / "package-lock.json").read_bytes()
+    if not installed and os.environ.get("NEEDS_AZURITE"):
+        raise RuntimeError(NOT_INSTALLED)
+    return installed
 
 
 @contextlib.contextmanager
