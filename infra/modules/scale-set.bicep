@@ -35,8 +35,9 @@ resource machines 'Microsoft.Compute/virtualMachineScaleSets@2024-07-01' = {
         }
       }
       storageProfile: {
-        // Ubuntu 22.04 with NVIDIA's driver. The newest build: it carries the security updates, and no image is kept for ever.
-        imageReference: { publisher: 'microsoft-dsvm', offer: 'ubuntu-hpc', sku: '2204', version: 'latest' }
+        // Ubuntu 24.04, for its Python 3.12, with NVIDIA's driver. The newest build: it carries the security updates, and no image is kept
+        // for ever.
+        imageReference: { publisher: 'microsoft-dsvm', offer: 'ubuntu-hpc', sku: '2404', version: 'latest' }
         osDisk: {
           createOption: 'FromImage'
           deleteOption: 'Delete'

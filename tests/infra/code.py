@@ -25,12 +25,19 @@ def connections() -> set[str]:
 
 
 def _read(tree: ast.Module) -> Iterator[str]:
-    constants = dict(_constants(tree))
+    constants, loops = dict(_constants(tree)), dict(_loops(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in _READERS:
-            yield _name(node.args[0], constants)
+            yield from _names(node.args[0], constants, loops)
         if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ" and isinstance(node.ctx, ast.Load):
-            yield _name(node.slice, constants)
+            yield from _names(node.slice, constants, loops)
+
+
+def _loops(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """What `name` runs over in `for name in ("A", "B")`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.comprehension | ast.For) and isinstance(node.iter, ast.Tuple) and isinstance(node.target, ast.Name):
+            yield node.target.id, [str(entry.value) for entry in node.iter.elts if isinstance(entry, ast.Constant)]
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -48,8 +55,9 @@ def _imported(tree: ast.Module) -> Iterator[ast.Module]:
                 yield ast.parse(path.read_text("utf-8"))
 
 
-def _name(node: ast.expr, constants: dict[str, str]) -> str:
+def _names(node: ast.expr, constants: dict[str, str], loops: dict[str, list[str]]) -> list[str]:
     if isinstance(node, ast.Constant):
-        return str(node.value)
-    assert isinstance(node, ast.Name) and node.id in constants, f"'{ast.unparse(node)}' names an environment variable and is no constant"
-    return constants[node.id]
+        return [str(node.value)]
+    name = ast.unparse(node)
+    assert name in constants or loops.get(name), f"'{name}' names an environment variable and is no constant"
+    return [constants[name]] if name in constants else loops[name]

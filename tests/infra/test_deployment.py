@@ -55,8 +55,9 @@ RIGHTS = {
 }
 """Every right there is; infra/README.md says why. More than this is too much, less is too little."""
 
-ONLY_ELSEWHERE = {azure_address.CONNECTION_VARIABLE}
-"""Read by the code, never set in the cloud: connection strings hold keys, and keys are switched off."""
+ONLY_ELSEWHERE = {azure_address.CONNECTION_VARIABLE, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+"""Read by the code, never set in the cloud: connection strings hold keys, and keys are switched off; the others are for desks whose
+network has certificates of its own."""
 
 READ_BY_AZURE = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",

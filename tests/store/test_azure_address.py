@@ -1,9 +1,12 @@
 """Which account, containers and queues an address means, and that no secret is ever said."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activelearning import layout
 from activelearning.errors import UserError
 from activelearning.store import azure_address
 from activelearning.store.azure_address import Address, Key
@@ -113,6 +116,9 @@ def test_no_repr_holds_a_key(secret: str) -> None:
 
 
 def test_labels_and_queue_names_stay_within_what_azure_takes() -> None:
-    longest = "a" * 56
-    address, _ = azure_address.parse(f"https://birds.blob.core.windows.net/{longest}")
-    assert len(address.labels) <= 63
+    address, _ = azure_address.parse(f"https://birds.blob.core.windows.net/{'a' * 39}")
+    queues = (layout.NEW_IMAGES_QUEUE, layout.REVIEWED_QUEUE, layout.JOBS_QUEUE, layout.SHARDS_QUEUE)
+    names = [address.labels, *(address.queue_prefix + layout.poison_queue(queue) for queue in queues)]
+    assert all(re.fullmatch(r"[a-z0-9](?:-?[a-z0-9]){2,62}", name) and len(name) <= 63 for name in names)
+    with pytest.raises(UserError, match="3 to 39"):
+        azure_address.parse(f"https://birds.blob.core.windows.net/{'a' * 40}")

@@ -16,7 +16,8 @@ from activelearning.errors import UserError
 CONNECTION_VARIABLE = "AZURE_STORAGE_CONNECTION_STRING"
 STORE_VARIABLE = "ACTIVELEARNING_STORE"
 _CONNECTION = re.compile(r"(DefaultEndpointsProtocol|AccountName|BlobEndpoint|UseDevelopmentStorage)=", re.IGNORECASE)
-_CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,55}[a-z0-9]")
+_CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,37}[a-z0-9]")
+"""Short enough that `NAME-reviewed-uploads-poison` is a queue's name, which has 63 characters at most."""
 _EMULATOR = "http://127.0.0.1"
 _EMULATOR_NAME = "devstoreaccount1"
 # Microsoft publishes it for the emulator; it opens nothing else.
@@ -110,7 +111,7 @@ def _queues_of(blobs: str) -> str:
 
 def _container(name: str) -> str:
     if not _CONTAINER.fullmatch(name):
-        raise UserError(f"'{name}' is no container of images: 3 to 57 lower-case letters, digits and single hyphens; {_FORM}")
+        raise UserError(f"'{name}' is no container of images: 3 to 39 lower-case letters, digits and single hyphens; {_FORM}")
     return name
 
 
