@@ -132,6 +132,8 @@ def up(url: str, *, with_trainer: bool, log: Log, stop: threading.Event) -> None
     os.environ["ACTIVELEARNING_STORE"] = url
     # A store puts the prefix before its queues' names by itself; the app must ask it for the plain ones.
     os.environ.pop("ACTIVELEARNING_QUEUE_PREFIX", None)
+    # Machines are the business of the functions in the cloud, which look at them once a minute, not once a second.
+    os.environ.pop("ACTIVELEARNING_SCALE_SETS", None)
     store = open_store(url)
     app = importlib.import_module("function_app").app
     workers = [threading.Thread(target=_work, args=(store, f, log, stop), name=f.name) for f in functions(app)]
