@@ -58,7 +58,8 @@ def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | Non
     warm = _warm_start(work, model, test, parent)
     config = replace(settings.training, seed=settings.training.seed + int(work.job.run.rpartition("/")[2]))
     iterations = config.warm_iterations if warm else config.iterations
-    work.tell(f"training on {len(data.examples)} images of {data.input_size[0]}×{data.input_size[1]}, {iterations} iterations")
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
+    work.tell(f"training on {len(data.examples)} images of {data.input_size[0]}×{data.input_size[1]}, {iterations} iterations on {where}")
     keeper = _CheckpointKeeper(work)
 
     def on_progress(progress: training.Progress) -> None:

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from tests import azurite
 
+AUTHORITY = "authority.pem"
 _TENANT = "11111111-1111-1111-1111-111111111111"
 _PERSON = "22222222-2222-2222-2222-222222222222"
 
@@ -42,23 +43,28 @@ def _encoded(part: dict[str, object]) -> str:
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """An emulator that takes tokens; yields its connection string. The certificate that it shows is `folder/certificate.pem`."""
-    certificate, key = _self_signed(folder)
+    """An emulator that takes tokens; yields its connection string. Who trusts `folder/authority.pem` trusts it."""
+    certificate, key = _certified(folder)
     with azurite.running("--oauth", "basic", "--cert", str(certificate), "--key", str(key)) as connection:
         yield connection
 
 
-def _self_signed(folder: Path) -> tuple[Path, Path]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
+def _certified(folder: Path) -> tuple[Path, Path]:
+    """A certificate for this machine with its key, signed by an authority made for it: `folder/authority.pem`."""
+    authority_key, key = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
     here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-    dated = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=2))
-    named = dated.add_extension(here, critical=False).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    signed = named.sign(key, hashes.SHA256())
+    authority = _signed("authority", "authority", authority_key, authority_key, x509.BasicConstraints(ca=True, path_length=None))
+    certificate = _signed("127.0.0.1", "authority", key, authority_key, here)
     encoding, private = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL
-    certificate, private_key = folder / "certificate.pem", folder / "key.pem"
-    certificate.write_bytes(signed.public_bytes(encoding))
-    private_key.write_bytes(key.private_bytes(encoding, private, serialization.NoEncryption()))
-    return certificate, private_key
+    (folder / AUTHORITY).write_bytes(authority.public_bytes(encoding))
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(encoding))
+    (folder / "key.pem").write_bytes(key.private_bytes(encoding, private, serialization.NoEncryption()))
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+def _signed(subject: str, issuer: str, key: rsa.RSAPrivateKey, by: rsa.RSAPrivateKey, extension: x509.ExtensionType) -> x509.Certificate:
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(names[0]).issuer_name(names[1]).public_key(key.public_key())
+    dated = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=2))
+    return dated.serial_number(x509.random_serial_number()).add_extension(extension, critical=False).sign(by, hashes.SHA256())

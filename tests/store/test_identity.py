@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from activelearning.errors import BlobExists, Refused, UserError
+from activelearning.errors import BlobExists, Refused, StoreError, UserError
 from activelearning.store import Store, azure_sas
 from activelearning.store.azure import open_azure
 from tests import azurite
@@ -32,8 +32,9 @@ def url(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def store(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "certificate.pem"))
-    for name in ("AZURE_STORAGE_CONNECTION_STRING", "ACTIVELEARNING_STORE"):
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, str(folder / identity.AUTHORITY))
+    for name in ("AZURE_STORAGE_CONNECTION_STRING", "ACTIVELEARNING_STORE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     return open_azure(url, time.time, identity.Person(), stand_in=False)
 
@@ -50,7 +51,7 @@ def test_a_link_without_any_account_key_reads_one_blob_and_nothing_else(url: str
     store.images.create("one.jpg", b"1")
     store.images.create("two.jpg", b"2")
     signature = azure_sas.signer(url, time.time() + 600, identity.Person())("photos", "one.jpg", azure_sas.READ)
-    bundle = str(folder / "certificate.pem")
+    bundle = str(folder / identity.AUTHORITY)
     assert requests.get(f"{url}/one.jpg?{signature}", verify=bundle, timeout=10).content == b"1"
     assert requests.get(f"{url}/two.jpg?{signature}", verify=bundle, timeout=10).status_code == 403
     write = requests.put(f"{url}/one.jpg?{signature}", b"x", headers={"x-ms-blob-type": "BlockBlob"}, verify=bundle, timeout=10)
@@ -60,7 +61,7 @@ def test_a_link_without_any_account_key_reads_one_blob_and_nothing_else(url: str
 
 def test_a_signature_to_create_creates_once(url: str, store: Store, folder: Path) -> None:
     signature = azure_sas.signer(url, time.time() + 600, identity.Person())("photos", "new.jpg", azure_sas.CREATE)
-    bundle, kind = str(folder / "certificate.pem"), {"x-ms-blob-type": "BlockBlob"}
+    bundle, kind = str(folder / identity.AUTHORITY), {"x-ms-blob-type": "BlockBlob"}
     assert requests.put(f"{url}/new.jpg?{signature}", b"1", headers=kind, verify=bundle, timeout=10).status_code == 201
     assert requests.put(f"{url}/new.jpg?{signature}", b"2", headers=kind, verify=bundle, timeout=10).status_code == 403
     assert requests.get(f"{url}/new.jpg?{signature}", verify=bundle, timeout=10).status_code == 403
@@ -82,3 +83,13 @@ def test_nobody_signed_in_is_one_sentence(url: str, store: Store, monkeypatch: p
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="nobody is signed in"):
         azure_sas.signer(url, time.time() + 60, Nobody())
+
+
+def test_a_network_with_an_authority_of_its_own_is_told_what_to_set(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    store = open_azure(url, time.time, identity.Person(), stand_in=False)
+    for read in (store.images.read, store.labels.read):
+        with pytest.raises(StoreError, match="SSL_CERT_FILE and REQUESTS_CA_BUNDLE"):
+            read("a")

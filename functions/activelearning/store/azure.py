@@ -4,7 +4,6 @@ Rule: the service version is pinned here, for the cloud and the emulator alike, 
 is Azure's to say: we sign in as whoever runs us, or use the key of a connection string.
 """
 
-import os
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -47,7 +46,7 @@ def open_azure(url: str, clock: Callable[[], float], credential: Any = None, sta
     def announce(container: str) -> Announce:
         return _announcer(address, container, queues, clock) if stand_in and address.emulated else _silence
 
-    images = blobs(address.images, layout.IMAGES, None if _has_authority_of_its_own() else cache(lambda: _bulk(address, key, proof)))
+    images = blobs(address.images, layout.IMAGES, cache(lambda: _bulk(address, key, proof)))
     labels = blobs(address.labels, layout.LABELS, None)
     return Store(address.url, images, labels, queues, address.images, address.labels, _BY_KEY if key else _BY_IDENTITY)
 
@@ -74,11 +73,6 @@ def _bulk(address: Address, key: Key | None, proof: Any) -> "Bulk":
     from activelearning.store.azure_bulk import Bulk
 
     return Bulk(address, address.images, key, proof)
-
-
-def _has_authority_of_its_own() -> bool:
-    """Whether this network's certificates are signed by an authority that only the environment names; obstore asks no environment."""
-    return any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
 
 
 def _queue(address: Address, proof: Any, name: str) -> QueueClient:

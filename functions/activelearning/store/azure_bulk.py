@@ -5,6 +5,7 @@ Rule: it answers like the other client: the same etags, the same exceptions of `
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -22,7 +23,7 @@ from activelearning.store.azure_address import Address, Key
 from activelearning.store.port import Blob
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig
+    from obstore.store import ClientConfig, RetryConfig
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 
@@ -32,8 +33,12 @@ class Bulk:
 
     def __init__(self, address: Address, container: str, key: Key | None, credential: Any) -> None:
         proof: dict[str, Any] = {"account_key": key.value} if key else {"credential_provider": _tokens(credential)}
-        options: ClientConfig = {"allow_http": address.emulated}
-        self._store = AzureStore(container, account_name=address.account, endpoint=address.blobs, client_options=options, **proof)
+        options: ClientConfig = {"allow_http": address.emulated, "connect_timeout": "10s", "timeout": "60s"}
+        # its own patience is three minutes
+        retry: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+        self._store = AzureStore(
+            container, account_name=address.account, endpoint=address.blobs, client_options=options, retry_config=retry, **proof
+        )
 
     def read(self, name: str) -> Blob:
         """Content and etag, from one request."""
@@ -64,8 +69,11 @@ def _like_azures(error: Exception) -> Exception:
     code = found[1] if found else ""
     for kind, status, like in _KINDS:
         if isinstance(error, kind):
-            return _coded(like(message=code), status, code)
-    return _coded(HttpResponseError(message=code), None, code) if code else ServiceRequestError(type(error).__name__)
+            # without a code of the service's, the request never got that far
+            return _coded(like(message=code), status if code else None, code)
+    if code:
+        return _coded(HttpResponseError(message=code), None, code)
+    return ServiceRequestError("certificate" if "InvalidCertificate" in str(error) else type(error).__name__)
 
 
 _KINDS: tuple[tuple[type[Exception], int, type[HttpResponseError]], ...] = (

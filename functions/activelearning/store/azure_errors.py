@@ -25,10 +25,7 @@ def plain_errors(account: str, what: str) -> Iterator[None]:
     except azure.HttpResponseError as error:
         raise _answer(account, what, error) from None
     except (azure.ServiceRequestError, azure.ServiceResponseError, azure.IncompleteReadError) as error:
-        reason = type(error.inner_exception or error).__name__
-        raise StoreError(
-            f"{account} does not answer ({reason}): is the name right and the network there? nothing was lost, try again"
-        ) from None
+        raise StoreError(_no_answer(account, error)) from None
 
 
 def code_of(error: azure.HttpResponseError) -> str:
@@ -41,6 +38,16 @@ def _answer(account: str, what: str, error: azure.HttpResponseError) -> Exceptio
     if error.status_code == 403:
         return Refused(_refused(account, what, error))
     return StoreError(f"{account} answered {error.status_code} {code_of(error)} to a request for {what}; try again later")
+
+
+def _no_answer(account: str, error: azure.AzureError) -> str:
+    if "certificate" in str(error).lower():
+        return (
+            f"the certificate of {account} is not trusted here: if your network has an authority of its own, name its file in "
+            "SSL_CERT_FILE and REQUESTS_CA_BUNDLE"
+        )
+    reason = type(error.inner_exception or error).__name__
+    return f"{account} does not answer ({reason}): check the name and the network, then try again; nothing was lost"
 
 
 def _refused(account: str, what: str, error: azure.HttpResponseError) -> str:
