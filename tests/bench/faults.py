@@ -19,7 +19,8 @@ from activelearning.store import open_store
 from tests.clock import Clock
 from tests.faults import taggers
 from tests.faults.faulty_store import directory_in, memory_in
-from tests.faults.simulation import Plan, Reckoning, play
+from tests.faults.reckoning import Reckoning
+from tests.faults.simulation import Plan, play
 from tests.faults.taggers import Shift
 
 _STORES = {"memory": ("memory",), "directory": ("directory",), "both": ("memory", "directory")}

@@ -37,7 +37,8 @@ def code_of(error: azure.HttpResponseError) -> str:
 def _answer(account: str, what: str, error: azure.HttpResponseError) -> Exception:
     if error.status_code == 403:
         return Refused(_refused(account, what, error))
-    return StoreError(f"{account} answered {error.status_code} {code_of(error)} to a request for {what}; try again later")
+    answer = f"{error.status_code or ''} {code_of(error)}".strip()
+    return StoreError(f"{account} answered {answer} to a request for {what}; try again later")
 
 
 def _no_answer(account: str, error: azure.AzureError) -> str:
