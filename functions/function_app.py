@@ -14,7 +14,7 @@ from functools import cache
 import azure.functions as func
 
 from activelearning import desk, layout, overview, steps
-from activelearning.errors import UserError
+from activelearning.errors import StoreError, UserError
 from activelearning.store import Store, open_store
 
 app = func.FunctionApp()
@@ -67,12 +67,14 @@ def _overview(store: Store) -> object:
 
 
 def _answer(ask: Callable[[Store], object]) -> func.HttpResponse:
-    """The answer as JSON with 200, or `{"error": sentence}` with 409 where a person can mend it."""
+    """The answer as JSON with 200, or `{"error": sentence}`: 409 where a person can mend it, 503 where time can."""
     try:
         return _json(ask(_store()), 200)
     except UserError as error:
         return _json({"error": str(error)}, 409)
+    except StoreError as error:
+        return _json({"error": f"{error}; try again"}, 503)
 
 
 def _json(content: object, status_code: int) -> func.HttpResponse:
-    return func.HttpResponse(json.dumps(content, ensure_ascii=False), status_code=status_code, mimetype="application/json")
+    return func.HttpResponse(json.dumps(content), status_code=status_code, mimetype="application/json")

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from activelearning.commandline import Commands, add_json, emit, plural, progress, warn
 from activelearning.errors import UserError
-from tagger_client.batch_folder import MANIFEST, TOOLS, read_manifest
+from tagger_client.batch_folder import MANIFEST, TOOLS, abandon, read_manifest
 
 if TYPE_CHECKING:
+    from activelearning.links import Link
     from activelearning.store import Store
     from tagger_client.download import Downloaded, Order
+    from tagger_client.linked import Desk
 
 STORE_VARIABLE = "ACTIVELEARNING_STORE"
 LINK_VARIABLE = "ACTIVELEARNING_LINK"
@@ -126,13 +128,28 @@ def _download(arguments: argparse.Namespace) -> None:
 def _download_by_link(where: str, folder: Path, order: "Order") -> "Downloaded":
     from dataclasses import replace
 
+    from activelearning import claims
     from tagger_client import download, linked
 
     desk = linked.desk(where)
     begun = (folder / MANIFEST).exists()
-    link = desk.again(read_manifest(folder).batch) if begun else desk.claim(order)
-    same = replace(order, batch=link.batch, tagger=link.tagger, count=link.count)
+    mine = replace(order, batch=read_manifest(folder).batch if begun else desk.batch or claims.new_id(time.time()))
+    if not begun:
+        # Noted before it is claimed: a link whose answer got lost is asked for again, for the very same batch.
+        download.begin(folder, mine, "")
+    link = _claimed_link(desk, folder, mine)
+    same = replace(mine, tagger=link.tagger, count=link.count)
     return download.download(_said(linked.open_store(desk, link)), folder, same, time.time(), progress, linked.claimed(link))
+
+
+def _claimed_link(desk: "Desk", folder: Path, order: "Order") -> "Link":
+    manifest = read_manifest(folder)
+    try:
+        return desk.again(order.batch) if manifest.images else desk.claim(order)
+    except UserError:
+        if not manifest.images and not manifest.ready:
+            abandon(folder)
+        raise
 
 
 def _upload(arguments: argparse.Namespace) -> None:

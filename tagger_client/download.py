@@ -89,10 +89,14 @@ def _check(order: Order, settings: Settings) -> None:
 def _begin(store: Store, folder: Path, order: Order, now: float) -> Manifest:
     if (folder / MANIFEST).exists():
         return _resumed(store, folder, order)
+    return begin(folder, replace(order, batch=order.batch or claims.new_id(now)), store.url)
+
+
+def begin(folder: Path, order: Order, url: str) -> Manifest:
+    """Note in a new folder which batch it is going to hold, before that batch is claimed."""
     if folder.exists() and not _is_empty(folder):
         raise UserError(f"{folder} is not an empty folder, and nothing in it will be touched: choose a new one")
-    batch = order.batch or claims.new_id(now)
-    return batch_folder.write_manifest(folder, Manifest(store.url, batch, order.tagger, order.tool, order.count))
+    return batch_folder.write_manifest(folder, Manifest(url, order.batch, order.tagger, order.tool, order.count))
 
 
 def _is_empty(folder: Path) -> bool:
@@ -105,6 +109,9 @@ def _resumed(store: Store, folder: Path, order: Order) -> Manifest:
     if manifest.ready or manifest.released:
         done = "was given back" if manifest.released else "is handed in" if manifest.uploaded else "is here and not handed in yet"
         raise UserError(f"{folder} holds batch {manifest.batch}, which {done}; nothing in it will be touched: choose a new folder")
+    if order.batch == manifest.batch and order.tool == manifest.tool:
+        # By link: the store and the number of images are the link's.
+        return batch_folder.write_manifest(folder, replace(manifest, store=store.url, tagger=order.tagger))
     if (manifest.store, manifest.tool, manifest.count) != (store.url, order.tool, order.count):
         again = f"`tagger download {manifest.count} --store {manifest.store} --to {folder} --tool {manifest.tool}`"
         raise UserError(f"{folder} holds a download that was cut off: go on with {again}, or choose a new folder")
@@ -145,11 +152,12 @@ def _fetch_all(images: Blobs, folder: Path, pairs: Sequence[tuple[LocalImage, Im
 def _fetch(images: Blobs, folder: Path, local: LocalImage, drafts: ImageLabels) -> Fetched:
     path = folder / local.file
     try:
-        # A file that is there came whole: it is renamed into place.
+        # A file that is there came whole: it is renamed into place. A store that refuses ends the download; it can go on later.
         content = path.read_bytes() if path.exists() else images.read(local.image).content
-        width, height = intact.check_whole(content, local.image)
     except BlobMissing:
         return _unusable(local, drafts, "it is gone from the container")
+    try:
+        width, height = intact.check_whole(content, local.image)
     except UserError as error:
         return _unusable(local, drafts, str(error).removeprefix(f"{local.image}: "))
     if not path.exists():

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from activelearning import links
-from activelearning.errors import UserError
-from activelearning.links import Link
+from activelearning.errors import StoreError, UserError
+from activelearning.links import Link, is_safe
 from activelearning.store import Store
 
 if TYPE_CHECKING:
@@ -25,17 +25,25 @@ Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where links come from: `claim` for an order, `again` for a batch, `free` gives one back; `lasting`: links can be renewed."""
+    """Where links come from: `claim` for an order, `again` for a batch, `free` gives one back.
+
+    `lasting`: links can be renewed; `batch`: the only one that there is here, empty where orders name theirs.
+    """
 
     claim: "Callable[[Order], Link]"
     again: Callable[[str], Link]
     free: Callable[[str], int]
     lasting: bool
+    batch: str = ""
 
 
 def desk(where: str) -> Desk:
-    """The desk at an address or in a file. Raises `UserError` for what is neither."""
-    return _function(where) if where.startswith(("https://", "http://127.0.0.1")) else _file(Path(where))
+    """The desk at an address or in a file. Raises `UserError` for what is neither, without repeating it: it may hold a key."""
+    if "://" not in where:
+        return _file(Path(where))
+    if not is_safe(where):
+        raise UserError("a link is an address that begins with https://, or the name of a file: check what you were given")
+    return _function(where)
 
 
 def open_store(at: Desk, link: Link) -> Store:
@@ -67,13 +75,13 @@ def _file(path: Path) -> Desk:
     def free(batch: str) -> int:
         raise UserError(f"a link in a file gives nothing back: tell whoever made {path}, or let the claim run out")
 
-    return Desk(claim, again, free, lasting=False)
+    return Desk(claim, again, free, lasting=False, batch=link.batch)
 
 
 def _function(address: str) -> Desk:
     def claim(order: "Order") -> Link:
         wanted = {name: value for name in order.wanted.__slots__ if (value := getattr(order.wanted, name)) not in ("", None)}
-        return _link(_ask(address, {"tagger": order.tagger, "count": order.count, **wanted}))
+        return _link(_ask(address, {"batch": order.batch, "tagger": order.tagger, "count": order.count, **wanted}))
 
     def again(batch: str) -> Link:
         return _link(_ask(address, {"batch": batch}))
@@ -89,19 +97,31 @@ def _link(answer: dict[str, Any]) -> Link:
 
 
 def _ask(address: str, question: dict[str, Any]) -> dict[str, Any]:
-    """Post a question. The address holds a key, so no error of the transport is repeated."""
+    """Post a question. The address holds a key, so no error of the transport is repeated, and nobody is followed elsewhere."""
     import requests
+    from urllib3.exceptions import HTTPError
 
     try:
-        answer = requests.post(address, json=question, timeout=_SECONDS)
-        content = answer.json()
-    except requests.JSONDecodeError:
-        raise UserError(
-            f"the function app answered {answer.status_code}: check the link, it must be the whole address you were given"
-        ) from None
-    except requests.RequestException as error:
-        raise UserError(f"the function app does not answer ({type(error).__name__}): check the link and the network") from None
-    if answer.status_code != 200 or not isinstance(content, dict):
-        reason = content.get("error") if isinstance(content, dict) else None
-        raise UserError(str(reason or f"the function app answered {answer.status_code}: check the link"))
-    return content
+        answer = requests.post(address, json=question, timeout=_SECONDS, allow_redirects=False)
+    except (requests.RequestException, HTTPError, ValueError) as error:
+        # Perhaps it did what it was asked; whoever asks again gets the same.
+        raise StoreError(f"the function app does not answer ({type(error).__name__}): check the link and the network") from None
+    content = _content(answer.content)
+    if answer.status_code == 200 and content:
+        return content
+    raise _refusal(answer.status_code, content.get("error"))
+
+
+def _content(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _refusal(status: int, reason: object) -> Exception:
+    said = reason if isinstance(reason, str) and reason.isprintable() else ""
+    if status >= 500 or status == 429:
+        return StoreError(said or f"the function app answered {status}: try again later; nothing was lost")
+    return UserError(said or f"the function app answered {status}: check the link, it must be the whole address you were given")

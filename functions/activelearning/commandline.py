@@ -4,16 +4,18 @@ import argparse
 import contextlib
 import io
 import json
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from activelearning.errors import StoreError, UserError
 from activelearning.labels import Problem
 
 _QUIET_SECONDS = 2.0
+_SECRET = re.compile(r"\b(AccountKey|SharedAccessSignature|sig|code)=[^;&'\"\s]+", re.IGNORECASE)
 _MOST_WARNINGS = 20
 
 Command = Callable[[argparse.Namespace], None]
@@ -23,12 +25,19 @@ _FOR_AZURE = ("azure.core", "azure.identity", "azure.storage", "obstore", "reque
 T = TypeVar("T")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line, but never repeats a key that stands in it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_SECRET.sub(r"\1=…", message))
+
+
 class Commands:
     """The sub-commands of one program; every help ends in an example."""
 
     def __init__(self, program: str, purpose: str, example: str):
         self.program = program
-        self.parser = argparse.ArgumentParser(program, description=purpose, **_ends_in(example))
+        self.parser = _Parser(program, description=purpose, **_ends_in(example))
         self._subparsers = self.parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(self, name: str, run: Command, purpose: str, example: str) -> argparse.ArgumentParser:

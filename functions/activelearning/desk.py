@@ -2,9 +2,9 @@
 
 Rule: a question is one JSON object and comes from outside: every field is checked, unknown ones are errors.
 
-- `{"tagger": "ann", "count": 40}` claims a batch and answers with the link to it; `folder`, `label`, `min_confidence` and
-  `max_confidence` say which images, as `tagger download` does.
-- `{"batch": "20261121T081500-a1b2c3"}` answers with a fresh link to a batch that is still with its tagger.
+- `{"batch": "20261121T081500-a1b2c3", "tagger": "ann", "count": 40}` claims a batch under an id of the asker's choice, once however
+  often it is asked, and answers with the link to it; `folder`, `label`, `min_confidence` and `max_confidence` say which images.
+- `{"batch": "20261121T081500-a1b2c3"}` answers with a fresh link to a batch that was claimed before.
 - `{"release": "20261121T081500-a1b2c3"}` gives back what is not reviewed, and answers `{"images": 12}`.
 """
 
@@ -18,6 +18,7 @@ from activelearning.errors import UserError
 from activelearning.store import Store
 
 _FIELDS: dict[str, tuple[type, ...]] = {
+    "batch": (str,),
     "tagger": (str,),
     "count": (int,),
     "folder": (str,),
@@ -73,4 +74,4 @@ def _order(question: dict[str, Any]) -> Any:
     if not {"tagger", "count"} <= question.keys():
         raise UserError("a question for images needs 'tagger' and 'count'")
     wanted = {one.name: question[one.name] for one in fields(Wanted) if one.name in question}
-    return Order(question["tagger"], question["count"], Wanted(**wanted))
+    return Order(question["tagger"], question["count"], Wanted(**wanted), batch=question.get("batch", ""))

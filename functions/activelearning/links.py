@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from activelearning import layout
 from activelearning.errors import FormatError
@@ -43,7 +44,7 @@ class Link:
 
     def images(self) -> tuple[ImageLabels, ...]:
         """The batch's images with the model's boxes, in the order to review them."""
-        return read_labels(self.rows, f"the link to batch {self.batch}").images
+        return read_labels(self.rows, f"the link to batch {self.batch}").images if self.rows else ()
 
     @property
     def until(self) -> str:
@@ -68,7 +69,9 @@ def parse(text: str, where: str) -> Link:
     return link
 
 
-_NUMBERS = {"count": int, "expires_at": float, "valid_until": float}
+_NUMBERS = ("count", "expires_at", "valid_until")
+_LATEST = 32_503_680_000.0
+"""The year 3000: a time beyond it is none."""
 _SIGNATURES = ("read_images", "read_labels", "create_labels")
 
 
@@ -78,13 +81,28 @@ def _check(link: Link) -> None:
         if one.name in _SIGNATURES:
             _check_signatures(value)
         elif one.name in _NUMBERS:
-            _NUMBERS[one.name](value + 0)
+            _check_number(value)
         else:
             value.encode()
-    for part in (link.batch, link.tagger):
+    for part in (link.batch, link.tagger, link.images_container, link.labels_container):
         layout.check_id(part)
-    if not link.endpoint.startswith(("https://", "http://127.0.0.1:")):
+    if not is_safe(link.endpoint):
         raise FormatError("a link opens https addresses only: ask for it again")
+
+
+def is_safe(address: str) -> bool:
+    """Whether a secret may be sent to this address: over https, or to this very machine; without a user or password in it."""
+    try:
+        parts = urlsplit(address)
+        local = parts.scheme == "http" and parts.hostname == "127.0.0.1"
+        return bool(parts.hostname) and (parts.scheme == "https" or local) and "@" not in parts.netloc
+    except ValueError:
+        return False
+
+
+def _check_number(value: float) -> None:
+    if isinstance(value, bool) or not 0 <= value < _LATEST:
+        raise ValueError("a number is out of range")
 
 
 def _check_signatures(signatures: Signatures) -> None:

@@ -5,7 +5,8 @@ Rule: the claim comes first and is the record; a link is made from it, as often 
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -20,50 +21,68 @@ from activelearning.store import Store
 from activelearning.store.azure_address import parse
 from activelearning.store.azure_sas import CREATE, LONGEST_SECONDS, READ, Sign, signer
 
+_NOBODY = "somebody"
 _UPLOADS_AHEAD = 10
 """So many more times can a batch be handed in before its link must be made anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How many images for whom, and which; `hours` is how long the link works, at most until the claim runs out."""
+    """How many images for whom, and which; `hours` is how long the link works; `batch` is its id, empty: a new one."""
 
     tagger: str
     count: int
     wanted: Wanted = field(default_factory=Wanted)
     hours: float = 8.0
+    batch: str = ""
 
 
 def share(store: Store, url: str, order: Order, now: float) -> Link:
     """Claim a batch and return the link to it. `url` is how the store was opened: a connection string signs with its key.
 
-    Raises `UserError` where nothing is free, and where this store has no links or we may not sign; then nothing is claimed.
+    The same order twice is one claim. Raises `UserError` where nothing is free, and where this store has no links or we may not sign;
+    then nothing is claimed.
     """
     settings = steps.project(store)
     layout.check_id(order.tagger)
     # Who may not sign must not claim either.
-    signer(url, now + _seconds(order.hours))
+    until = now + _seconds(order.hours)
+    sign = signer(url, until)
     steps.adopt(store)
     days = settings.policy.claim_days
-    batch, rows = claims.claim(store.labels, claims.new_id(now), order.tagger, order.count, order.wanted, now, days)
-    journal.write(store.labels, order.tagger, "claimed", now, batch=batch.id, images=len(rows), by="link")
-    return _link(store, url, batch, rows, order.count, min(now + _seconds(order.hours), batch.expires_at))
+    known = order.batch in state.load(store.labels).batches
+    batch, rows = claims.claim(store.labels, order.batch or claims.new_id(now), order.tagger, order.count, order.wanted, now, days)
+    if not known:
+        journal.write(store.labels, order.tagger, "claimed", now, batch=batch.id, images=len(rows), by="link")
+    return _link(store, url, sign, batch, rows, until)
 
 
 def again(store: Store, url: str, batch_id: str, now: float, hours: float = 8.0) -> Link:
-    """A fresh link to a batch that is still with its tagger."""
+    """A fresh link to a batch. When its claim is over, what is reviewed can still be handed in: then it opens no images."""
+    until = now + _seconds(hours)
+    layout.check_id(batch_id)
     batch = state.load(store.labels).batches.get(batch_id)
-    if batch is None or not now < batch.expires_at:
-        raise UserError(f"batch {batch_id} was given back, trained on or has run out: share a new one")
-    rows = claims.rows_of(store.labels, batch)
-    return _link(store, url, batch, rows, len(rows), min(now + _seconds(hours), batch.expires_at))
+    if batch and now < batch.expires_at:
+        return _link(store, url, signer(url, until), batch, claims.rows_of(store.labels, batch), until)
+    if not store.labels.exists(layout.batch_totag(batch_id)):
+        raise UserError(f"there is no batch {batch_id}, or it was given back before anything of it was fetched: share a new one")
+    over = Batch(batch_id, batch.tagger if batch else _NOBODY, "", (), 0.0, 0.0)
+    return _link(store, url, signer(url, until), over, (), until)
 
 
-def write(link: Link, path: Path) -> None:
-    """Put a link into a new file that only its owner can read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(link.to_json(), file)
+@contextmanager
+def new_file(path: Path) -> Iterator[Callable[[Link], None]]:
+    """A file for a link, made before anything is claimed, that only its owner can read; gone again if no link was put into it."""
+    try:
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
+    except FileExistsError:
+        raise UserError(f"{path} exists and stays as it is: choose another file") from None
+    try:
+        with file:
+            yield lambda link: json.dump(link.to_json(), file)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _seconds(hours: float) -> float:
@@ -72,21 +91,20 @@ def _seconds(hours: float) -> float:
     return hours * 3600
 
 
-def _link(store: Store, url: str, batch: Batch, rows: Iterable[ImageLabels], count: int, until: float) -> Link:
-    sign, address = signer(url, until), parse(url)[0]
+def _link(store: Store, url: str, sign: Sign, batch: Batch, rows: Sequence[ImageLabels], until: float) -> Link:
     uploads = tuple(_uploads(store, batch.id))
     readable = (layout.PROJECT, layout.batch_totag(batch.id), *uploads)
     return Link(
         store=store.url,
-        endpoint=address.blobs,
+        endpoint=parse(url)[0].blobs,
         images_container=store.images_container,
         labels_container=store.labels_container,
         batch=batch.id,
         tagger=batch.tagger,
-        count=count,
+        count=len(rows),
         expires_at=batch.expires_at,
         valid_until=until,
-        rows="".join(table.write_labels(rows)),
+        rows="".join(table.write_labels(rows)) if rows else "",
         read_images=_signed(sign, store.images_container, (c.image for c in batch.claimed), READ),
         read_labels=_signed(sign, store.labels_container, readable, READ),
         create_labels=_signed(sign, store.labels_container, (layout.batch_totag(batch.id), *uploads), CREATE),

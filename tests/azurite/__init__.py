@@ -37,9 +37,9 @@ def install() -> None:
     _TARGET.mkdir(exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, _TARGET / name)
-    npm = Path(node).with_name("npm")
     path = f"{Path(node).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    subprocess.run([str(npm), "ci", "--no-audit", "--no-fund", "--silent"], cwd=_TARGET, env=os.environ | {"PATH": path}, check=True)
+    npm = shutil.which("npm", path=path) or "npm"
+    subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--silent"], cwd=_TARGET, env=os.environ | {"PATH": path}, check=True)
     _MARK.write_bytes(lock)
 
 

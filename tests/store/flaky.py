@@ -45,6 +45,7 @@ class Proxy:
                     client.shutdown(socket.SHUT_RDWR)
                     return
                 client.sendall(answer)
+            client.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._listener.close()

@@ -4,11 +4,14 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from azure.storage.queue import QueueClient
 
 from activelearning.errors import BlobExists, BlobNameError, StoreError, UserError
 from activelearning.store import Store, open_store
+from activelearning.store.azure import API_VERSION
 from tests import azurite
 from tests.store import flaky
 
@@ -86,6 +89,22 @@ def test_an_account_out_of_reach_is_one_sentence(connection: str, monkeypatch: p
     unreachable = open_store(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", connection))
     with pytest.raises(StoreError, match="does not answer"):
         unreachable.labels.read("a")
+
+
+def test_a_message_that_somebody_typed_in_is_poison_like_any_other(connection: str, store: Store) -> None:
+    typed = QueueClient.from_connection_string(connection, connection.partition("ImagesContainer=")[2] + "-work", api_version=API_VERSION)
+    store.queues.send("work", "good")
+    typed.send_message("no Base64 \u2713")
+    assert {message.body for message in store.queues.peek("work")} == {"good", "no Base64 \u2713"}
+    assert {message.body for message in store.queues.receive("work", 30, limit=5)} == {"good", "no Base64 \u2713"}
+
+
+def test_a_file_is_written_from_where_it_stands(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "table").write_bytes(b"header\ncontent")
+    with (tmp_path / "table").open("rb") as file:
+        file.seek(7)
+        store.labels.create("table", file)
+    assert store.labels.read("table").content == b"content"
 
 
 def test_a_name_that_azure_would_change_is_refused(store: Store) -> None:

@@ -6,18 +6,21 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from activelearning import cli as activelearning_cli
 from activelearning import desk, layout, links, sharing, state, steps
-from activelearning.errors import BlobMissing, FormatError, Refused, UserError
+from activelearning.errors import BlobExists, BlobMissing, FormatError, Refused, UserError
 from activelearning.links import Link
 from activelearning.store import Store
 from activelearning.store.azure_linked import open_linked
 from tests import azurite
+from tests.store import flaky
 from tests.tagger.batches import Terminal, project
 
 pytestmark = pytest.mark.skipif(not azurite.is_installed(), reason=azurite.NOT_INSTALLED)
@@ -116,7 +119,7 @@ def test_a_signature_opens_nothing_but_its_blob(connection: str, store: Store) -
 
 def test_a_link_that_ran_out_says_what_to_do(tmp_path: Path, connection: str, store: Store, terminal: Terminal) -> None:
     link = sharing.share(store, connection, sharing.Order("ann", 2), time.time() - 10 * 3600)
-    sharing.write(link, tmp_path / "old.link")
+    (tmp_path / "old.link").write_text(json.dumps(link.to_json()))
     ran = terminal.tagger("download", 2, "--link", tmp_path / "old.link", "--to", tmp_path / "monday")
     assert "was valid until" in ran.sentence and f"--batch {link.batch}" in ran.sentence and not SECRETS.search(ran.sentence)
     assert terminal.activelearning("share", connection, "--batch", link.batch, "--to", tmp_path / "new.link").code == 0
@@ -148,9 +151,11 @@ def function(connection: str, store: Store) -> Iterator[str]:
                 status, content = 200, desk.answer(store, connection, body, time.time())
             except UserError as error:
                 status, content = 409, {"error": str(error)}
+            answer = json.dumps(content).encode()
             self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(json.dumps(content).encode())
+            self.wfile.write(answer)
 
         def log_message(self, format: str, *args: object) -> None: ...
 
@@ -192,7 +197,8 @@ def test_two_taggers_at_the_function_share_no_image(tmp_path: Path, store: Store
         (b'{"tagger": "../x", "count": 1}', "not a valid id"),
         (b'{"tagger": "ann", "count": 1, "sql": ""}', "'sql' is nothing"),
         (b'{"tagger": "ann", "count": 0}', "cannot be claimed"),
-        (b'{"batch": "../state"}', "share a new one"),
+        (b'{"batch": "../state"}', "not a valid id"),
+        (b'{"batch": "20260101T000000-abcdef"}', "share a new one"),
         (b'{"batch": 7}', "must be a text"),
         (b'{"release": "../x"}', "not a valid id"),
     ],
@@ -227,6 +233,11 @@ def test_what_is_no_link_is_one_sentence(text: str) -> None:
     [
         {"batch": "../x"},
         {"endpoint": "http://evil.example"},
+        {"endpoint": "http://127.0.0.1:1@evil.example"},
+        {"endpoint": "https://[::1"},
+        {"valid_until": 1e308},
+        {"expires_at": float("nan")},
+        {"images_container": ""},
         {"count": "4"},
         {"read_images": {"../../x": "sig"}},
         {"read_images": {"x": 4}},
@@ -245,3 +256,101 @@ def test_an_unknown_blob_is_missing_through_a_link(connection: str, store: Store
     linked = open_linked(sharing.share(store, connection, sharing.Order("ann", 2), time.time()))
     with pytest.raises(BlobMissing):
         linked.images.read("elsewhere.jpg")
+
+
+def test_a_link_that_stops_working_in_the_middle_costs_no_image(
+    tmp_path: Path, connection: str, store: Store, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = sharing.share(store, connection, sharing.Order("ann", 3), time.time())
+    good, bad = sorted(link.read_images)[0], sorted(link.read_images)[1:]
+    damaged = replace(link, read_images=link.read_images | dict.fromkeys(bad, link.read_images[good]))
+    (tmp_path / "bad.link").write_text(json.dumps(damaged.to_json()))
+    ran = terminal.tagger("download", 3, "--link", tmp_path / "bad.link", "--to", tmp_path / "monday")
+    assert "refuses" in ran.sentence and not store.labels.exists(layout.batch_totag(link.batch))
+    assert terminal.activelearning("share", connection, "--batch", link.batch, "--to", tmp_path / "new.link").code == 0
+    assert terminal.tagger("download", 3, "--link", tmp_path / "new.link", "--to", tmp_path / "monday", "--json").value["images"] == 3
+
+
+def test_what_was_reviewed_by_link_can_be_handed_in_after_the_claim_is_over(
+    tmp_path: Path, connection: str, store: Store, terminal: Terminal
+) -> None:
+    terminal.activelearning("share", connection, 2, "--as", "ann", "--to", tmp_path / "ann.link")
+    terminal.tagger("download", 2, "--link", tmp_path / "ann.link", "--to", tmp_path / "monday")
+    (batch,) = state.load(store.labels).batches
+    steps.give_back(store, batch, "ann", time.time())
+    mark_reviewed(tmp_path / "monday")
+    assert terminal.activelearning("share", connection, "--batch", batch, "--to", tmp_path / "late.link").code == 0
+    done = terminal.tagger("upload", tmp_path / "monday", "--link", tmp_path / "late.link", "--json")
+    assert done.value["handed_in"] == 2
+
+
+def test_a_folder_that_cannot_be_used_claims_nothing(tmp_path: Path, store: Store, function: str, terminal: Terminal) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    assert "not an empty folder" in terminal.tagger("download", 2, "--link", function, "--to", tmp_path / "full").sentence
+    assert not state.load(store.labels).batches
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_and_claims_once(
+    tmp_path: Path, connection: str, store: Store, function: str, terminal: Terminal
+) -> None:
+    folder = tmp_path / "monday"
+    with flaky.losing_answers(function, b"POST", 1) as proxy:
+        lossy = re.sub(r":\d+/", f":{proxy.port}/", function)
+        assert "does not answer" in terminal.tagger("download", 9, "--link", lossy, "--to", folder, "--as", "ann").sentence
+        assert terminal.tagger("download", 9, "--link", lossy, "--to", folder, "--as", "ann", "--json").value["images"] == 4
+    (batch,) = state.load(store.labels).batches.values()
+    assert batch.id == json.loads((folder / "batch.json").read_text("utf-8"))["batch"]
+
+
+def test_a_create_by_link_whose_answer_was_lost_has_happened_once(connection: str, store: Store) -> None:
+    link = sharing.share(store, connection, sharing.Order("ann", 1), time.time())
+    name = layout.batch_reviewed(link.batch)
+    with flaky.losing_answers(link.endpoint, b"PUT", 1) as proxy:
+        linked = open_linked(replace(link, endpoint=re.sub(r":\d+/", f":{proxy.port}/", link.endpoint)))
+        linked.labels.create(name, b"mine")
+    assert store.labels.read(name).content == b"mine"
+    with pytest.raises(BlobExists):
+        open_linked(link).labels.create(name, b"other")
+
+
+def test_many_threads_renew_a_link_once(connection: str, store: Store) -> None:
+    old = sharing.share(store, connection, sharing.Order("ann", 4), time.time() - 10 * 3600)
+    asked = []
+
+    def renew() -> Link:
+        asked.append(1)
+        return sharing.again(store, connection, old.batch, time.time())
+
+    linked = open_linked(old, renew)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: linked.images.read(name), list(old.read_images) * 4))
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "http://app.example/api?code=SECRET",
+        "HTTP://127.0.0.1.evil.com/?code=SECRET",
+        "ftp://x/?code=SECRET",
+        "https://a@127.0.0.1/?code=SECRET",
+    ],
+)
+def test_what_is_no_link_is_not_repeated(tmp_path: Path, terminal: Terminal, where: str) -> None:
+    ran = terminal.tagger("download", 2, "--link", where, "--to", tmp_path / "monday")
+    assert "SECRET" not in ran.sentence and "https://" in ran.sentence
+
+
+def test_a_mistyped_command_line_repeats_no_key(capsys: pytest.CaptureFixture[str], connection: str) -> None:
+    for arguments in (["share", "40", connection], ["upload"], ["share", connection, "--nonsense", connection]):
+        with pytest.raises(SystemExit):
+            activelearning_cli.main(arguments)
+        assert azurite.KEY not in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_made_claims_nothing(tmp_path: Path, connection: str, store: Store, terminal: Terminal) -> None:
+    assert terminal.activelearning("share", connection, 2, "--as", "ann", "--to", tmp_path / "no" / "x.link").code == 1
+    assert not state.load(store.labels).batches
+    terminal.activelearning("share", connection, 99_999, "--as", "ann", "--to", tmp_path / "x.link")
+    assert not (tmp_path / "x.link").exists()

@@ -15,7 +15,10 @@ from activelearning.errors import UserError
 
 CONNECTION_VARIABLE = "AZURE_STORAGE_CONNECTION_STRING"
 STORE_VARIABLE = "ACTIVELEARNING_STORE"
-_CONNECTION = re.compile(r"(DefaultEndpointsProtocol|AccountName|BlobEndpoint|UseDevelopmentStorage)=", re.IGNORECASE)
+_CONNECTION = re.compile(
+    r"(DefaultEndpointsProtocol|AccountName|AccountKey|BlobEndpoint|QueueEndpoint|EndpointSuffix|SharedAccessSignature|UseDevelopmentStorage)=",
+    re.IGNORECASE,
+)
 _CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,37}[a-z0-9]")
 """Short enough that `NAME-reviewed-uploads-poison` is a queue's name, which has 63 characters at most."""
 _EMULATOR = "http://127.0.0.1"
@@ -80,9 +83,14 @@ def parse(url: str) -> tuple[Address, Key | None]:
 
 
 def _of_url(url: str) -> Address:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UserError(f"that is no address of a store: {_FORM}") from None
     if parts.query or parts.fragment or parts.username or not parts.hostname:
         raise UserError(f"a store's address holds no signature and no password: {_FORM}")
+    if parts.scheme.lower() != "https" and not _is_path_style(parts.hostname):
+        raise UserError(f"a store on Azure is opened over https: {_FORM}")
     names = [name for name in parts.path.split("/") if name]
     host = parts.netloc
     account = names.pop(0) if _is_path_style(parts.hostname) and names else parts.hostname.partition(".")[0]

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
@@ -112,9 +112,13 @@ class AzureBlobs:
         try:
             return self._put_in_container(name, content, etag, mark)
         except HttpResponseError as error:
-            if code_of(error) not in _LOST_RACES and not isinstance(error, ResourceModifiedError):
+            if not self._may_have_happened(error):
                 raise
             return self._won_after_all(name, mark)
+
+    def _may_have_happened(self, error: HttpResponseError) -> bool:
+        """Whether a refused write says that the blob is there: a rival's, or our own, written by a request whose answer was lost."""
+        return code_of(error) in _LOST_RACES or isinstance(error, ResourceModifiedError)
 
     def _put_in_container(self, name: str, content: Content, etag: str | None, mark: str) -> str:
         start = _position(content)
@@ -133,7 +137,8 @@ class AzureBlobs:
         marks = {_MARK: mark}
         if self._bulk and etag is None and isinstance(content, bytes):
             return self._bulk().create(name, content, marks)
-        return str(self._writable(name).upload_blob(content, metadata=marks, **_condition(etag))["etag"])
+        length = len(content) if isinstance(content, bytes) else _remaining(content)
+        return str(self._writable(name).upload_blob(content, length=length, metadata=marks, **_condition(etag))["etag"])
 
     def _won_after_all(self, name: str, mark: str) -> str:
         """The etag of a write of ours whose answer was lost; raises `BlobChanged` where the blob is another's."""
@@ -177,6 +182,14 @@ def _condition(etag: str | None) -> Mapping[str, Any]:
 def _position(content: Content) -> int:
     """How many bytes of the content have been read; of content in memory, all of them, since it is always there."""
     return len(content) if isinstance(content, bytes) else content.tell()
+
+
+def _remaining(file: BinaryIO) -> int:
+    """Bytes from where the file stands to its end; the SDK by itself would count the whole file."""
+    start = file.tell()
+    length = file.seek(0, 2) - start
+    file.seek(start)
+    return length
 
 
 def _before_high_letters(name: str) -> str:

@@ -23,7 +23,7 @@ from activelearning.store.azure_address import Address, Key
 from activelearning.store.port import Blob
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import BackoffConfig, ClientConfig, RetryConfig
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 
@@ -33,9 +33,10 @@ class Bulk:
 
     def __init__(self, address: Address, container: str, key: Key | None, credential: Any) -> None:
         proof: dict[str, Any] = {"account_key": key.value} if key else {"credential_provider": _tokens(credential)}
-        options: ClientConfig = {"allow_http": address.emulated, "connect_timeout": "10s", "timeout": "60s"}
-        # its own patience is three minutes
-        retry: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+        # `timeout` is for a whole image: a slow line needs long for a big one; what matters is that something comes.
+        options: ClientConfig = {"allow_http": address.emulated, "connect_timeout": "10s", "read_timeout": "60s", "timeout": "1h"}
+        backoff: BackoffConfig = {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=15), "base": 2}
+        retry: RetryConfig = {"max_retries": 5, "backoff": backoff, "retry_timeout": timedelta(seconds=120)}
         self._store = AzureStore(
             container, account_name=address.account, endpoint=address.blobs, client_options=options, retry_config=retry, **proof
         )

@@ -4,36 +4,52 @@ Rule: what the link does not name does not exist here, and nothing is listed or 
 asked for anew, once; where that is not possible, a sentence says what to do, and everything that was done stays.
 """
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient
 
-from activelearning.errors import BlobExists, BlobMissing, Refused, UserError
+from activelearning.errors import BlobMissing, Refused, UserError
 from activelearning.links import Link, Signatures
 from activelearning.store.azure import options
 from activelearning.store.azure_blobs import AzureBlobs
+from activelearning.store.azure_errors import code_of
 from activelearning.store.port import Blob, BlobInfo, Content, Message, Store
 
+_FORBIDDEN = ("AuthorizationPermissionMismatch", "UnauthorizedBlobOverwrite")
+_LARGEST = 1 << 30
 Renew = Callable[[], Link]
 Returned = TypeVar("Returned")
 
 
 class Holder:
-    """Who holds a link, and can perhaps ask for another when it has run out."""
+    """Who holds a link, and can perhaps ask for another when it has run out. Threads share one."""
 
     def __init__(self, link: Link, renew: Renew | None) -> None:
         self.link = link
         self._renew = renew
+        self._lock = threading.Lock()
 
-    def renewed(self) -> None:
-        """Put a fresh link in the place of one that has run out. Raises `UserError` where nobody gives one."""
-        if self._renew is None:
-            raise UserError(
-                f"the link to batch {self.link.batch} was valid until {self.link.until}: ask whoever gave it to you for a new one "
-                f"(`activelearning share … --batch {self.link.batch}`), then run the same command again; nothing you have done is lost"
-            )
-        self.link = self._renew()
+    def after_refusal(self, used: Link, refusal: Refused) -> None:
+        """See to it that the link is another than the one that was refused. Raises `UserError` where that cannot be."""
+        with self._lock:
+            if self.link is not used:
+                return
+            if self._renew is None:
+                raise self._sentence(refusal) from None
+            self.link = self._renew()
+
+    def _sentence(self, refusal: Refused) -> UserError:
+        if time.time() < self.link.valid_until:
+            return refusal
+        batch = self.link.batch
+        return UserError(
+            f"the link to batch {batch} was valid until {self.link.until}: ask whoever gave it to you for a new one "
+            f"(`activelearning share … --batch {batch}`), then run the same command again; nothing you have done is lost"
+        )
 
 
 def open_linked(link: Link, renew: Renew | None = None) -> Store:
@@ -66,19 +82,33 @@ class LinkedBlobs(AzureBlobs):
         return self._renewing(lambda: super(LinkedBlobs, self).head(name))
 
     def create(self, name: str, content: Content) -> None:
-        # The service says 'forbidden', not 'exists', to whoever may create only.
-        if self.exists(name):
-            raise BlobExists(f"blob '{name}' exists")
-        self._renewing(lambda: super(LinkedBlobs, self).create(name, content))
+        start = 0 if isinstance(content, bytes) else content.tell()
+
+        def from_the_start() -> None:
+            if not isinstance(content, bytes):
+                content.seek(start)
+            super(LinkedBlobs, self).create(name, content)
+
+        self._renewing(from_the_start)
+
+    def _may_have_happened(self, error: HttpResponseError) -> bool:
+        # The service says 'forbidden' where it would say 'exists' to whoever may do more than create.
+        return super()._may_have_happened(error) or code_of(error) in _FORBIDDEN
+
+    def _won_after_all(self, name: str, mark: str) -> str:
+        if not self.exists(name):
+            raise Refused(f"the link to batch {self._holder.link.batch} is refused: ask for a new one")
+        return super()._won_after_all(name, mark)
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         raise UserError("a link opens one batch and lists nothing: ask whoever gave it to you")
 
     def _renewing(self, act: Callable[[], Returned]) -> Returned:
+        used = self._holder.link
         try:
             return act()
-        except Refused:
-            self._holder.renewed()
+        except Refused as refusal:
+            self._holder.after_refusal(used, refusal)
             return act()
 
     def _blob(self, name: str) -> BlobClient:
@@ -94,7 +124,8 @@ class LinkedBlobs(AzureBlobs):
         return self._client(name, signature)
 
     def _client(self, name: str, signature: str) -> BlobClient:
-        return BlobClient(self._holder.link.endpoint, self._name, name, credential=signature, **options())
+        # In one piece: a signature that may only create commits no blocks.
+        return BlobClient(self._holder.link.endpoint, self._name, name, credential=signature, max_single_put_size=_LARGEST, **options())
 
 
 class _NoQueues:
