@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from activelearning import formats
+from activelearning import formats, layout
 from activelearning.commandline import Commands, add_json, busy, emit, plural, progress, warn
 from activelearning.errors import UserError
 from activelearning.labels import Problem
@@ -38,6 +38,7 @@ def commands() -> Commands:
     status = program.add("status", _status, "show pool, claims, jobs, model and anything stuck", "status ./birds")
     status.add_argument("store", metavar="STORE")
     add_json(status)
+    _add_retry(program)
     export = program.add("export", _export, "write the labelled set in a tool's format", "export ./birds --format coco --to ./labels")
     export.add_argument("store", metavar="STORE")
     export.add_argument("--format", required=True, choices=_EXPORTS)
@@ -88,6 +89,14 @@ def _add_share(program: Commands) -> None:
     share.add_argument("--to", required=True, type=Path, metavar="FILE", help="where to put the link; whoever has the file has the batch")
     share.add_argument("--hours", type=float, default=8.0, metavar="H", help="how long the link works (default: 8, at most a week)")
     add_json(share)
+
+
+def _add_retry(program: Commands) -> None:
+    retry = program.add("retry", _retry, "give messages and jobs that were given up another try", "retry ./birds")
+    retry.add_argument("store", metavar="STORE")
+    retry.add_argument("--queue", default="", choices=layout.QUEUES, help="only the messages of this queue")
+    retry.add_argument("--job", default="", metavar="ID", help="only this failed job")
+    add_json(retry)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -201,15 +210,14 @@ def _share(arguments: argparse.Namespace) -> None:
 
     if bool(arguments.batch) == bool(arguments.count):
         raise UserError("say how many images to share and for whom (40 --as ann), or which batch to make a fresh link to (--batch ID)")
-    if arguments.to.exists():
-        raise UserError(f"{arguments.to} exists and stays as it is: choose another file")
     store, _ = _open(arguments.store)
-    if arguments.batch:
-        link = sharing.again(store, arguments.store, arguments.batch, time.time(), arguments.hours)
-    else:
-        order = sharing.Order(arguments.tagger, arguments.count, hours=arguments.hours)
-        link = sharing.share(store, arguments.store, order, time.time())
-    sharing.write(link, arguments.to)
+    with sharing.new_file(arguments.to) as write:
+        if arguments.batch:
+            link = sharing.again(store, arguments.store, arguments.batch, time.time(), arguments.hours)
+        else:
+            order = sharing.Order(arguments.tagger, arguments.count, hours=arguments.hours)
+            link = sharing.share(store, arguments.store, order, time.time())
+        write(link)
     images = len(link.read_images)
     shown = {"batch": link.batch, "tagger": link.tagger, "images": images, "file": str(arguments.to), "valid_until": link.until}
     text = f"{plural(images, 'image')} for {link.tagger} (batch {link.batch}); the link in {arguments.to} works until {link.until}"
@@ -231,11 +239,20 @@ def _log(line: str) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    from activelearning import overview
+    from activelearning import overview, overview_text
+    from activelearning.store import open_store
 
-    store, _ = _open(arguments.store)
-    shown = overview.overview(store, time.time())
-    emit(arguments, shown.as_dict(), overview.text(shown))
+    shown = overview.overview(open_store(arguments.store), time.time())
+    emit(arguments, shown.as_dict(), overview_text.text(shown))
+
+
+def _retry(arguments: argparse.Namespace) -> None:
+    from activelearning import decisions, retry, state
+    from activelearning.store import open_store
+
+    store = open_store(arguments.store)
+    done = retry.retry(store, arguments.queue, arguments.job, time.time())
+    emit(arguments, done.as_dict(), retry.text(done, decisions.at_work(state.load(store.labels))))
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -73,9 +73,14 @@ def expired(state: State, now: float) -> list[Batch]:
     return [batch for batch in state.batches.values() if 0 < batch.expires_at <= now]
 
 
+def at_work(state: State) -> Job | None:
+    """The job that waits for a trainer or is with one; there is one at a time."""
+    return next((job for job in state.jobs.values() if job.status in (QUEUED, RUNNING)), None)
+
+
 def _new_job(state: State, policy: Policy, now: float) -> Job | None:
     """One job at a time: a second would train without the first one's labels, or predict with a model about to be replaced."""
-    if any(job.status in (QUEUED, RUNNING) for job in state.jobs.values()):
+    if at_work(state):
         return None
     training = should_train(state.uploads.values(), policy) and _due(state, training_job(state, now), now)
     return training or (_due(state, prediction_job(state, now), now) if should_predict(state, policy, now) else None)
@@ -157,8 +162,20 @@ def applied(state: State, action: Action, now: float) -> State:
 def _queued(state: State, job: Job, now: float) -> State:
     if job.kind != TRAIN or job.id in state.jobs:
         return state.with_job(job)
-    started = replace(state, next_iteration=state.next_iteration + 1)
+    # A failed one whose work this job takes over is in the journal; here they would pile up, each with the uploads of all before it.
+    kept = {known.id: known for known in state.jobs.values() if known.status != FAILED or not _takes_over(job, known)}
+    started = replace(state, next_iteration=state.next_iteration + 1, jobs=kept)
     return started.with_job(job).with_iteration(Iteration(job.run, Status.INITIALIZED, now))
+
+
+def _takes_over(job: Job, failed: Job) -> bool:
+    return failed.kind == TRAIN and set(failed.uploads) <= set(job.uploads)
+
+
+def retried(state: State, job: str, now: float) -> State:
+    """The state in which a failed job is queued anew, on top of what is current, as if it had never been tried."""
+    again = replace(state.jobs[job], status=QUEUED, attempts=0, reason="", parent=state.sequence, queued_at=now, sent_at=now)
+    return state.with_job(again)
 
 
 def failed(state: State, job: str, reason: str, status: Status | None, now: float) -> State:

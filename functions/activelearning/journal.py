@@ -9,6 +9,9 @@ from typing import Any
 from activelearning import layout
 from activelearning.store import Blobs
 
+_DAYS = 7
+_DAY_SECONDS = 86_400.0
+
 
 def write(blobs: Blobs, who: str, what: str, now: float, **facts: Any) -> None:
     """Add an entry. `facts` are names and counts, never contents and never secrets."""
@@ -21,6 +24,21 @@ def read(blobs: Blobs, day: str = "") -> Iterator[dict[str, Any]]:
     """All entries in the order of their times; `day` as `2026-11-20` limits them to one."""
     for info in blobs.list(layout.journal_of(day)):
         yield json.loads(blobs.read(info.name).content)
+
+
+def newest(blobs: Blobs, now: float) -> dict[str, Any] | None:
+    """The last entry of the last week, or None. Only the days are looked at in which it may be, so it costs no more than a day's names."""
+    for day in range(_DAYS):
+        names = [info.name for info in blobs.list(layout.journal_of(utc(now - day * _DAY_SECONDS)[:10]))]
+        if names:
+            entry: dict[str, Any] = json.loads(blobs.read(names[-1]).content)
+            return entry
+    return None
+
+
+def seconds(stamp: str) -> float:
+    """The inverse of `utc`."""
+    return datetime.fromisoformat(stamp).timestamp()
 
 
 def utc(now: float) -> str:

@@ -22,6 +22,7 @@ REVIEWED_QUEUE = "reviewed-uploads"
 NEW_IMAGES_QUEUE = "new-images"
 JOBS_QUEUE = "train-jobs"
 SHARDS_QUEUE = "predict-shards"
+QUEUES = (REVIEWED_QUEUE, NEW_IMAGES_QUEUE, JOBS_QUEUE, SHARDS_QUEUE)
 MAX_DEQUEUE_COUNT = 5
 """After so many failed deliveries a message moves to its poison queue, as the Functions host does it (`host.json`)."""
 
@@ -125,6 +126,11 @@ def version_of_reviewed(name: str) -> int:
     """Which review of its batch a reviewed upload is, from 1; 0 for any other blob."""
     match = _REVIEWED.fullmatch(name)
     return int(match[2] or 1) if match else 0
+
+
+def failures(queue: str) -> str:
+    """Why messages of a queue could not be handled."""
+    return f"failures/{queue}.json"
 
 
 def journal(stamp: str, unique: str) -> str:

@@ -1,18 +1,22 @@
-"""What `activelearning status` shows: pool, claims, jobs, model, and anything stuck with what to do about it."""
+"""What `activelearning status` shows: pool, claims, jobs, model, machines, and anything stuck with what to do about it.
+
+Rule: it only reads, and it works when something else does not: a project.toml that cannot be read is one of the things it shows.
+"""
 
 import csv
 import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from activelearning import commits, layout, state, steps
-from activelearning.errors import BlobMissing
+from activelearning import commits, failures, fleet, jobs, journal, layout, state, steps, stuck
+from activelearning.errors import BlobMissing, UserError
+from activelearning.fleet import FleetShown
 from activelearning.journal import utc
-from activelearning.state import FAILED, QUEUED, RUNNING, Batch, Job, State
+from activelearning.settings import Policy
+from activelearning.state import DONE, FAILED, Batch, Job, State
 from activelearning.store import Store
 
-_QUEUES = (layout.REVIEWED_QUEUE, layout.NEW_IMAGES_QUEUE, layout.JOBS_QUEUE, layout.SHARDS_QUEUE)
-_STUCK_SECONDS = 300.0
+_MOST_POISONED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class ClaimShown:
 
 @dataclass(frozen=True, slots=True)
 class JobShown:
-    """A job that is not done."""
+    """A job that is not done. `silent_seconds` is how long ago its trainer last gave a sign of life, None where it has none."""
 
     job: str
     kind: str
@@ -42,6 +46,28 @@ class JobShown:
     progress: str
     attempts: int
     reason: str
+    owner: str
+    age_seconds: float
+    silent_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventShown:
+    """The last thing that happened."""
+
+    what: str
+    at: str
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonShown:
+    """A message that was given up after five tries: what it is about, and why, where that is known."""
+
+    queue: str
+    about: str
+    reason: str
+    age_hours: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +89,12 @@ class Overview:
     uploads_waiting: int
     """Reviewed uploads that no model was trained on yet."""
     jobs: tuple[JobShown, ...]
+    last_event: EventShown | None
+    poisoned: dict[str, int]
+    """Messages given up, by queue."""
+    poison: tuple[PoisonShown, ...]
+    """The first of them."""
+    fleet: FleetShown | None
     stuck: tuple[str, ...]
 
     def as_dict(self) -> dict[str, object]:
@@ -71,9 +103,11 @@ class Overview:
 
 
 def overview(store: Store, now: float) -> Overview:
-    """Read the records and sum them up."""
+    """Read the records and sum them up. Raises `UserError` where there is no project."""
+    policy, trouble = _policy(store)
     current = state.load(store.labels)
     commit = commits.latest(store.labels)
+    poisoned = {queue: count for queue in layout.QUEUES if (count := store.queues.count(layout.poison_queue(queue)))}
     return Overview(
         store=store.url,
         run=commit.run if commit else "",
@@ -86,13 +120,41 @@ def overview(store: Store, now: float) -> Overview:
         images_waiting=bool(current.images_arrived_at) or (commit is None and any(store.images.list())),
         ap50=tuple(ap50_trend(store)),
         claims=claims_shown(current, now),
-        uploads_waiting=len(current.uploads) + sum(1 for _ in steps.lost_uploads(store)),
-        jobs=tuple(_job(job) for job in current.jobs.values() if job.status in (QUEUED, RUNNING, FAILED)),
-        stuck=tuple(_stuck(store, current, now)),
+        uploads_waiting=len(current.uploads) + _unnoticed_uploads(store, current, now),
+        jobs=tuple(_job(job, now) for job in current.jobs.values() if job.status != DONE),
+        last_event=_last_event(store, current, now),
+        poisoned=poisoned,
+        poison=tuple(message for queue in poisoned for message in _poison(store, current, queue, now)),
+        fleet=fleet.shown(current, now),
+        stuck=(*trouble, *stuck.found(current, policy, _state_bytes(store), now)),
     )
 
 
+def _policy(store: Store) -> tuple[Policy, tuple[str, ...]]:
+    """The project's policy; where project.toml cannot be read the default one, and what is wrong with it."""
+    try:
+        return steps.project(store).policy, ()
+    except UserError as error:
+        if not store.labels.exists(layout.PROJECT):
+            raise
+        return Policy(), (f"{error}; until then nothing is queued",)
+
+
+def _state_bytes(store: Store) -> int:
+    try:
+        return store.labels.head(layout.STATE).size
+    except BlobMissing:
+        return 0
+
+
+def _unnoticed_uploads(store: Store, current: State, now: float) -> int:
+    """Uploads that no event told of. While the timer runs it finds them, and nobody has to look through all batches for them."""
+    swept = 0 <= now - current.swept_at < stuck.TIMER_SECONDS
+    return 0 if swept else sum(1 for _ in steps.lost_uploads(store))
+
+
 def _count_images(store: Store, name: str) -> int:
+    # Reads a whole table: as long as no commit says how many images it has labelled, the one thing here that grows with them.
     if not name:
         return 0
     try:
@@ -125,53 +187,39 @@ def _claim(current: State, batch: Batch, now: float) -> ClaimShown:
     return ClaimShown(batch.id, batch.tagger, len(batch.claimed), unreviewed, round(age, 2), round(left, 2))
 
 
-def _job(job: Job) -> JobShown:
-    return JobShown(job.id, job.kind, job.run, job.status, job.progress, job.attempts, job.reason)
+def _job(job: Job, now: float) -> JobShown:
+    silent = round(now - job.lease_until + jobs.LEASE_SECONDS, 1) if job.lease_until else None
+    age = round(now - job.queued_at, 1)
+    return JobShown(job.id, job.kind, job.run, job.status, job.progress, job.attempts, job.reason, job.owner, age, silent)
 
 
-def _stuck(store: Store, current: State, now: float) -> Iterator[str]:
-    yield from (f"job {j.id} ({j.run}) failed: {j.reason}" for j in current.jobs.values() if j.status == FAILED)
-    waiting = ((j, now - j.queued_at) for j in current.jobs.values() if j.status == QUEUED)
-    yield from (_waits(j, seconds) for j, seconds in waiting if seconds > _STUCK_SECONDS)
-    poisoned = ((queue, store.queues.count(layout.poison_queue(queue))) for queue in _QUEUES)
-    yield from (_poisoned(queue, count) for queue, count in poisoned if count)
+def _last_event(store: Store, current: State, now: float) -> EventShown | None:
+    events = list(_events(store, current, now))
+    if not events:
+        return None
+    at, what = max(events)
+    return EventShown(what, utc(at), round(now - at, 1))
 
 
-def _waits(job: Job, seconds: float) -> str:
-    return (
-        f"job {job.id} has waited {seconds / 60:.0f} minutes: is a trainer running? start one with `activelearning up` or `trainer serve`"
-    )
+def _events(store: Store, current: State, now: float) -> Iterator[tuple[float, str]]:
+    entry = journal.newest(store.labels, now)
+    if entry:
+        yield journal.seconds(entry["at"]), f"{entry['what']} ({entry['who']})"
+    if current.images_arrived_at:
+        yield current.images_arrived_at, "new images"
+    yield from ((upload.arrived_at, f"reviewed upload of {upload.batch}") for upload in current.uploads.values())
 
 
-def _poisoned(queue: str, count: int) -> str:
-    lie = "1 message" if count == 1 else f"{count} messages"
-    return f"{lie} of {queue} could not be handled, see {layout.poison_queue(queue)} and the log of the functions"
+def _poison(store: Store, current: State, queue: str, now: float) -> Iterator[PoisonShown]:
+    reasons = failures.reasons(store.labels, queue)
+    for message in store.queues.peek(layout.poison_queue(queue), _MOST_POISONED):
+        about = failures.about(message.body)
+        reason = reasons.get(about) or _reason_of_job(current, about.removeprefix("job "))
+        yield PoisonShown(queue, about, reason, round((now - message.inserted) / 3600, 2))
 
 
-def text(shown: Overview) -> str:
-    """The overview for a person: a word in front that says what the line is about."""
-    return "\n".join(f"{subject:10} {sentence}" for subject, sentence in _lines(shown))
-
-
-def _lines(shown: Overview) -> Iterator[tuple[str, str]]:
-    yield "store", shown.store
-    yield "pool", _pool(shown)
-    yield "model", _model(shown)
-    if shown.ap50:
-        yield "AP50", "  ".join(f"{run} {value:.3f}" for run, value in shown.ap50[-6:])
-    yield from (("claim", str(claim)) for claim in shown.claims)
-    if shown.images_waiting:
-        yield "waiting", "new images are not listed yet: a running `activelearning up` lists them, or `trainer once` now"
-    if shown.uploads_waiting:
-        yield "waiting", f"reviewed uploads that no model was trained on yet: {shown.uploads_waiting:,}"
-    yield from (("job", f"{j.job} ({j.run}): {j.status} {j.progress}".rstrip()) for j in shown.jobs if j.status != FAILED)
-    yield from (("attention", sentence) for sentence in shown.stuck)
-
-
-def _pool(shown: Overview) -> str:
-    listed = f"{shown.pool_images:,} images listed, {shown.labelled_images:,} labelled, {shown.test_images:,} in the test split"
-    return listed + (f", {shown.unreadable_images:,} unreadable" if shown.unreadable_images else "")
-
-
-def _model(shown: Overview) -> str:
-    return f"{shown.model}, current since {shown.committed_at[:19]}Z" if shown.model else "none yet"
+def _reason_of_job(current: State, job: str) -> str:
+    known = current.jobs.get(job)
+    if known is None:
+        return ""
+    return known.reason if known.status == FAILED else f"the job itself is {known.status}"

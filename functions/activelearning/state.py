@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tinydb.storages import Storage
@@ -274,7 +274,8 @@ def _table(documents: Any) -> dict[str, Any]:
 
 
 def _document(value: Any) -> dict[str, Any]:
-    return {f.name: list(v) if isinstance(v := getattr(value, f.name), tuple) else v for f in fields(value)}
+    # The slots of a dataclass are its fields, and far quicker to come by.
+    return {name: list(v) if isinstance(v := getattr(value, name), tuple) else v for name in value.__slots__}
 
 
 def _intact() -> AbstractContextManager[None]:
@@ -294,7 +295,7 @@ def _state(tables: Mapping[str, Mapping[str, Any]]) -> State:
     return State(
         **loop,
         batches={row["id"]: Batch(**row | {"claimed": tuple(Claimed(*c) for c in row["claimed"])}) for row in rows("batches")},
-        uploads={row["name"]: Upload(**row | {"images": tuple(row["images"])}) for row in rows("uploads")},
+        uploads={row["name"]: Upload(row["name"], row["batch"], tuple(row["images"]), row["arrived_at"]) for row in rows("uploads")},
         jobs={row["id"]: Job(**row | {"uploads": tuple(row["uploads"])}) for row in rows("jobs")},
         iterations={row["run"]: Iteration(row["run"], Status(row["status"]), row["updated_at"]) for row in rows("iterations")},
         machines={row["name"]: Machine(**row) for row in rows("machines")},

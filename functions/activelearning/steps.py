@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, reduce
 
-from activelearning import claims, commits, decisions, events, journal, layout, machines, project_file, state, uploads
+from activelearning import claims, commits, decisions, events, failures, journal, layout, machines, project_file, state, uploads
 from activelearning.decisions import Action, QueueJob, ReleaseClaim, SendJob, TakeBack
 from activelearning.errors import BlobMissing, UserError
+from activelearning.events import BlobCreated
 from activelearning.settings import Settings
 from activelearning.state import State
 from activelearning.store import Store
@@ -37,7 +38,11 @@ def project(store: Store) -> Settings:
 
 def take_in_upload(store: Store, event: str, now: float) -> None:
     """An event says that a blob was created: if it is a reviewed upload, note it and do what is due."""
-    created = events.decode(event)
+    with failures.noted(store, layout.REVIEWED_QUEUE, event, now):
+        _take_in(store, events.decode(event), now)
+
+
+def _take_in(store: Store, created: BlobCreated, now: float) -> None:
     if created.container == store.labels_container and layout.batch_of_reviewed(created.name):
         note_upload(store, created.name, now)
         # The upload is safe; of a project.toml that cannot be read the timer complains.
@@ -60,7 +65,11 @@ def note_upload(store: Store, name: str, now: float) -> None:
 
 def images_arrived(store: Store, event: str, now: float) -> None:
     """An event says that an image is new: remember when the last one came, at most once in half a quiet time."""
-    created = events.decode(event)
+    with failures.noted(store, layout.NEW_IMAGES_QUEUE, event, now):
+        _note_image(store, events.decode(event), now)
+
+
+def _note_image(store: Store, created: BlobCreated, now: float) -> None:
     if created.container != store.images_container or not layout.is_image(created.name):
         return
     quiet = _quiet_seconds(store)

@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--taggers", type=int, default=50, help="that work at the same time")
     parser.add_argument("--folder", type=Path, help="where the directory store is made; default: where temporary files go")
     options = parser.parse_args(arguments)
-    plan = Plan(options.uploads, options.seed, kills=0.001, reviews=5, burst=2000, train_after=200, uploads_a_tick=200)
+    plan = Plan(options.uploads, options.seed, kills=0.001, reviews=12, burst=2000, train_after=60, uploads_a_tick=200)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         found = {store: _both(store, Path(folder), plan, options.taggers) for store in _STORES[options.store]}
     return _sums([figures for figures, _ in found.values()], [shift for _, shift in found.values()]) | {

@@ -66,7 +66,8 @@ def test_init_with_nonsense_is_one_sentence_and_makes_nothing(tmp_path: Path, te
 
 
 def test_every_command_says_when_there_is_no_project(tmp_path: Path, terminal: Terminal) -> None:
-    for command in (["upload", tmp_path], ["import", tmp_path], ["status"], ["export", "--format", "csv", "--to", tmp_path / "x"], ["up"]):
+    export = ["export", "--format", "csv", "--to", tmp_path / "x"]
+    for command in (["upload", tmp_path], ["import", tmp_path], ["status"], ["retry"], export, ["up"]):
         name, *others = command
         said = terminal.activelearning(name, tmp_path / "nowhere", *others).sentence
         assert "holds no project yet: run `activelearning init" in said
@@ -118,7 +119,9 @@ def test_a_full_disk_stops_the_upload_with_one_sentence(tmp_path: Path, store: P
 
 def test_status_is_readable_and_json(tmp_path: Path, store: Path, terminal: Terminal) -> None:
     terminal.activelearning("upload", store, photos(tmp_path / "p", "a.jpg"))
-    assert terminal.activelearning("status", store).out.splitlines() == [
+    *lines, last = terminal.activelearning("status", store).out.splitlines()
+    assert last.startswith("last event images uploaded (person), ")
+    assert lines == [
         f"store      {store.as_uri()}",
         "pool       0 images listed, 0 labelled, 0 in the test split",
         "model      none yet",

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from activelearning import commits, labelled, layout
 from activelearning.commits import Commit
@@ -133,3 +135,22 @@ def test_the_state_remembers_only_so_much_of_what_is_over() -> None:
 def test_consumed_names_what_a_run_was_written_with(store: Store) -> None:
     labelled.write(store.labels, "main/1", (), {"u2", "u1"})
     assert commits.consumed(store.labels, "main/1") == {"u1", "u2"}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sets(st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=20)), st.integers(0, 6000), st.data())
+def test_an_upload_is_found_in_a_list_of_any_length(others: set[str], count: int, data: st.DataObject) -> None:
+    blobs = open_store("memory:").labels
+    names = {f"batches/{number * 7919 % 6007:05d}-{'x' * (number % 50)}/reviewed.csv" for number in range(count)} | others
+    labelled.write(blobs, "main/1", (), names)
+    asked = {data.draw(st.sampled_from(sorted(names))) for _ in range(5)} if names else set()
+    asked |= {f"{name}-2" for name in asked} | {"", "a", "zzzz", "batches/00000-/reviewed.csv", *list(others)[:5]}
+    assert {name for name in asked if commits.has_consumed(blobs, "main/1", name)} == asked & names
+    assert not commits.has_consumed(blobs, "main/2", "a")
+
+
+def test_a_long_list_that_is_damaged_is_one_sentence() -> None:
+    blobs = open_store("memory:").labels
+    blobs.create(layout.uploads("main/1"), b"x" * 200_000)
+    with pytest.raises(UserError, match="put a copy in its place"):
+        commits.has_consumed(blobs, "main/1", "batches/b/reviewed.csv")

@@ -166,3 +166,21 @@ def test_reviews_come_in_the_order_of_their_batches_and_versions_whatever_the_ev
         "batches/b/reviewed-10.csv",
         "batches/a/reviewed.csv",
     )
+
+
+def test_failed_jobs_do_not_pile_up_while_uploads_go_on_coming() -> None:
+    current = _state(_upload("a", "1", "2", "3"))
+    for number in range(20):
+        current = _after(current.with_upload(_upload(f"u{number}", "4")))
+        (job,) = current.jobs.values()
+        assert len(job.uploads) == number + 2
+        current = decisions.failed(current, job.id, "disk full", None, NOW)
+
+
+def test_a_failed_job_is_queued_anew_when_it_is_asked_for() -> None:
+    current = _after(_state(_upload("a", "1", "2", "3")))
+    (job,) = current.jobs.values()
+    failed = replace(decisions.failed(current, job.id, "disk full", None, NOW), sequence=7)
+    again = decisions.retried(failed, job.id, NOW + 5).jobs[job.id]
+    assert again == replace(job, parent=7, queued_at=NOW + 5, sent_at=NOW + 5)
+    assert decisions.at_work(failed) is None and decisions.at_work(failed.with_job(again)) == again

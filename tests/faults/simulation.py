@@ -5,30 +5,29 @@ timer, functions and trainer find by themselves what was lost.
 """
 
 import itertools
-import json
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from activelearning import claims, commits, consume, labelled, layout, project_file, state, steps
+from activelearning import claims, consume, layout, project_file, state, steps
 from activelearning.claims import Wanted
 from activelearning.errors import BlobChanged, BlobExists, BlobMissing, MessageLost, UserError
-from activelearning.labels import ImageLabels
 from activelearning.settings import Policy, Settings
 from activelearning.store import Store
 from tests.clock import Clock
 from tests.core import loops
-from tests.faults import stage
+from tests.faults import reckoning, stage
 from tests.faults.faulty_store import Killed, Weather
+from tests.faults.reckoning import Reckoning
 
 _JUMPS = (1, 1, 5, 20, 70, 70, 400, 4000, 100_000)
 _TRAINERS = 3
 _BATCHES_AT_ONCE = 30
 _PATIENCE_ROUNDS = 40
+_UPLOADS_OF_A_DECK = 40
+_WHOLE_TURN = 20
 _LABEL = 0.9
 """Right edges of boxes stay below, and tell one review from another."""
 
@@ -50,37 +49,12 @@ class Plan:
     burst: int = 60
     """Images that arrive at once at most."""
     train_after: int = 10
-    uploads_a_tick: int = 8
+    uploads_a_tick: int = 40
     """The timer ticks after about so many uploads: one tick costs a look at everything there is."""
 
     def weather(self) -> Weather:
         """The weather that this plan asks for."""
         return Weather(random.Random(self.seed), self.kills, self.messages, self.torn_writes, self.rivals)
-
-
-@dataclass(frozen=True, slots=True)
-class Reckoning:
-    """What became of everything. `lost`: uploads in no labelled set, and images without their last labels; `stuck`: work left over."""
-
-    uploads: int
-    images: int
-    lost: int
-    twice: int
-    torn: int
-    handed_out_twice: int
-    stuck: int
-    kills: int
-    torn_writes: int
-    rivals: int
-    events: dict[str, int]
-    sweeps: int
-    commits: int
-    largest_state_bytes: int
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """For a benchmark's JSON."""
-        return asdict(self)
 
 
 class Town:
@@ -169,11 +143,12 @@ class Town:
         self.sweeps += state.load(self.store.labels).swept_at != before
 
     def a_trainer_works(self) -> None:
-        """One of the trainers does its next step; one that sleeps for long is a zombie when it wakes."""
+        """One of the trainers does its next steps; one that then sleeps for long is a zombie when it wakes."""
         owner = f"trainer-{self.dice.randrange(_TRAINERS)}"
         working = self.trainers.pop(owner, None) or stage.turn(self.store, self.clock, owner)
         with suppress(StopIteration):
-            next(working)
+            for _ in range(self.dice.choice((1, 2, _WHOLE_TURN))):
+                next(working)
             self.trainers[owner] = working
 
     def time_passes(self) -> None:
@@ -190,9 +165,9 @@ class Town:
     def deeds(self) -> list[Callable[[], None]]:
         """What may happen next, each as often as it is likely."""
         claim = [self.somebody_claims] * 10 if len(self.open) < _BATCHES_AT_ONCE else []
-        people = [self.somebody_uploads] * 40 + claim + [self.somebody_releases, self.images_come]
+        people = [self.somebody_uploads] * _UPLOADS_OF_A_DECK + claim + [self.somebody_releases, self.images_come]
         machines = [self.functions_run] * 12 + [self.a_trainer_works] * 20
-        ticks = [self.timer_ticks] * max(1, round(40 / self.plan.uploads_a_tick)) if self.dice.random() * self.plan.uploads_a_tick < 40 else []
+        ticks = [self.timer_ticks] if self.dice.random() * self.plan.uploads_a_tick < _UPLOADS_OF_A_DECK else []
         return people + machines + [self.time_passes] * 8 + ticks
 
     def anything_happens(self) -> None:
@@ -259,48 +234,4 @@ def play(store: Store, weather: Weather, clock: Clock, plan: Plan, told: Callabl
     town.found()
     town.live(told)
     town.clears_up()
-    return reckon(town, started)
-
-
-def reckon(town: Town, started: float) -> Reckoning:
-    """Count what the records say, all of them."""
-    weather, blobs = town.weather, town.store.labels
-    reviews = {info.name for info in blobs.list(layout.BATCHES) if layout.batch_of_reviewed(info.name)}
-    commit = commits.latest(blobs)
-    consumed = commits.consumed(blobs, commit.run) if commit else frozenset()
-    trained = stage.trained_on(blobs, weather.published)
-    counts = weather.counts
-    return Reckoning(
-        uploads=len(reviews),
-        images=town.images,
-        lost=len(reviews - consumed) + _with_wrong_labels(town, reviews, commit.tagged if commit else ""),
-        twice=sum(count - 1 for count in trained.values()),
-        torn=counts["torn"],
-        handed_out_twice=counts["handed_out_twice"],
-        stuck=town.left_over(),
-        kills=counts["kills"],
-        torn_writes=counts["torn_writes"],
-        rivals=counts["rivals"],
-        events={what: counts[what] for what in ("duplicated", "late", "reordered", "lost")},
-        sweeps=town.sweeps,
-        commits=len(weather.published),
-        largest_state_bytes=town.largest_state,
-        seconds=round(time.monotonic() - started, 1),
-    )
-
-
-def _with_wrong_labels(town: Town, reviews: set[str], tagged: str) -> int:
-    """Reviewed images that are not in the labelled set, or with other labels than those of a last review of them.
-
-    An image may have been in two batches, one after the other; of each, the last version counts.
-    """
-    last: dict[tuple[str, str], tuple[int, ImageLabels]] = {}
-    for name in reviews:
-        batch, version = layout.batch_of_reviewed(name) or "", layout.version_of_reviewed(name)
-        for labels in labelled.read(town.store.labels, name).images:
-            last[labels.image, batch] = max(last.get((labels.image, batch), (0, labels)), (version, labels), key=lambda pair: pair[0])
-    allowed: dict[str, list[Any]] = {}
-    for (image, _), (_, labels) in last.items():
-        allowed.setdefault(image, []).append(labels.boxes)
-    found = {labels.image: labels.boxes for labels in labelled.read(town.store.labels, tagged).images} if tagged else {}
-    return sum(found.get(image) not in boxes for image, boxes in allowed.items()) + len(found.keys() - allowed.keys())
+    return reckoning.reckon(town, started)

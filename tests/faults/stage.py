@@ -12,6 +12,7 @@ from activelearning import commits, consume, jobs, journal, labelled, layout, st
 from activelearning.commits import Commit
 from activelearning.errors import BlobExists, MessageLost, UserError
 from activelearning.iterations import Status
+from activelearning.labels import ImageLabels
 from activelearning.state import PREDICT, TRAIN, Job
 from activelearning.store import Blobs, Store
 from tests.clock import Clock
@@ -55,13 +56,11 @@ def _results(store: Store, clock: Clock, job: Job) -> Generator[None, None, Comm
     known = parent.run if parent and parent.tagged else ""
     jobs.move_iteration(store, job.run, Status.TRAINING, clock())
     yield
-    if job.kind == TRAIN:
-        _labelled_set(blobs, job, known)
+    done = _labelled_set(blobs, job, known) if job.kind == TRAIN else labelled.read(blobs, parent.tagged).images if known and parent else ()
     jobs.move_iteration(store, job.run, Status.INFERENCE, clock())
     yield
     tagged = layout.tagged(job.run) if job.kind == TRAIN else parent.tagged if parent else ""
-    done = {labels.image for labels in labelled.read(blobs, tagged).images} if tagged else set()
-    listed_at, count, pool = _pool(store, clock(), job.id, done)
+    listed_at, count, pool = _pool(store, clock(), job.id, {labels.image for labels in done})
     yield
     totag = layout.totag(job.run, job.id if job.kind == PREDICT else "")
     _once(blobs, totag, table.table_bytes(drafts(image) for image in pool))
@@ -69,10 +68,11 @@ def _results(store: Store, clock: Clock, job: Job) -> Generator[None, None, Comm
     return Commit(job.parent + 1, job.id, job.run, model, totag, tagged, listed_at, count, 0, clock())
 
 
-def _labelled_set(blobs: Blobs, job: Job, known: str) -> None:
+def _labelled_set(blobs: Blobs, job: Job, known: str) -> tuple[ImageLabels, ...]:
     images = labelled.gather(blobs, known, job.uploads).images
     labelled.write(blobs, job.run, images, commits.consumed(blobs, known) | {*job.uploads})
     _once(blobs, _card(job.run, job.parent + 1), json.dumps(job.uploads).encode())
+    return images
 
 
 def _card(run: str, sequence: int) -> str:
