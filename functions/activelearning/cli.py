@@ -49,7 +49,9 @@ def commands() -> Commands:
 
 def _add_init(program: Commands) -> None:
     init = program.add("init", _init, "make a project in a store", "init ./birds --classes petrel,gull")
-    init.add_argument("store", metavar="STORE", help="a directory (it is made), or a container: https://ACCOUNT.blob.core.windows.net/CONTAINER")
+    init.add_argument(
+        "store", metavar="STORE", help="a directory (it is made), or a container: https://ACCOUNT.blob.core.windows.net/CONTAINER"
+    )
     init.add_argument("--classes", type=_names, default=(), metavar="A,B,C", help="what there is to find")
     init.add_argument("--from-ini", type=Path, metavar="config.ini", help="take over what an active-learning-detect config.ini says")
     init.add_argument(

@@ -8,9 +8,9 @@ import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from activelearning import commits, failures, fleet, jobs, journal, layout, state, steps, stuck
+from activelearning import commits, failures, fleet_shown, jobs, journal, layout, state, steps, stuck
 from activelearning.errors import BlobMissing, UserError
-from activelearning.fleet import FleetShown
+from activelearning.fleet_shown import FleetShown
 from activelearning.journal import utc
 from activelearning.settings import Policy
 from activelearning.state import DONE, FAILED, Batch, Job, State
@@ -125,7 +125,7 @@ def overview(store: Store, now: float) -> Overview:
         last_event=_last_event(store, current, now),
         poisoned=poisoned,
         poison=tuple(message for queue in poisoned for message in _poison(store, current, queue, now)),
-        fleet=fleet.shown(current, now),
+        fleet=fleet_shown.shown(current, now),
         stuck=(*trouble, *stuck.found(current, policy, _state_bytes(store), now)),
     )
 

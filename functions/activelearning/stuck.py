@@ -5,7 +5,7 @@ Rule: nothing is stuck before the loop has had time to see to it, and every sent
 
 from collections.abc import Iterator
 
-from activelearning import fleet, layout
+from activelearning import fleet, fleet_shown, layout
 from activelearning.decisions import at_work, expired, should_train
 from activelearning.journal import utc
 from activelearning.settings import Policy
@@ -71,7 +71,7 @@ def _silent(job: Job, now: float) -> str:
 
 
 def _machines(current: State, now: float) -> Iterator[str]:
-    shown = fleet.shown(current, now)
+    shown = fleet_shown.shown(current, now)
     if shown and shown.trouble:
         yield f"machines: {shown.trouble}"
     for one in current.scale_sets.values():

@@ -7,8 +7,9 @@ import pytest
 
 from activelearning import events, failures, journal, layout, onboarding, overview, overview_text, state, steps, stuck
 from activelearning.errors import UserError
+from activelearning.machine_records import Machine, ScaleSet
 from activelearning.settings import Policy
-from activelearning.state import FAILED, QUEUED, RUNNING, Batch, Claimed, Job, Machine, ScaleSet, State, Upload
+from activelearning.state import FAILED, QUEUED, RUNNING, Batch, Claimed, Job, State, Upload
 from activelearning.store import Store, open_store
 
 NOW = 1_800_000_000.0

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activelearning import fleet, state
+from activelearning import fleet, fleet_shown, state
 from activelearning.fleet import Listed, ListedMachine, Raise, Remove, Withdraw, decide, host_of, need, seen
+from activelearning.machine_records import Machine, ScaleSet
 from activelearning.settings import Trainers
-from activelearning.state import DONE, FAILED, QUEUED, RUNNING, TRAIN, Job, Machine, ScaleSet, State
+from activelearning.state import DONE, FAILED, QUEUED, RUNNING, TRAIN, Job, State
 from activelearning.store import open_store
 
 NOW = 1_000_000.0
@@ -190,10 +191,10 @@ def test_the_records_survive_the_state_and_an_older_state_has_none() -> None:
 
 
 def test_what_is_shown() -> None:
-    assert fleet.shown(State(), NOW) is None
+    assert fleet_shown.shown(State(), NOW) is None
     machines = (Machine("t-1", SPOT, NOW - 90), Machine("t-2", SPOT, NOW - 60))
     sets = (ScaleSet(SPOT, 3, NOW, machine_seconds=5400.0, trouble="spot is in trouble"), ScaleSet(REGULAR))
-    found = fleet.shown(having(job(1, RUNNING, "t-1-7-abcdef"), machines=machines, sets=sets), NOW)
+    found = fleet_shown.shown(having(job(1, RUNNING, "t-1-7-abcdef"), machines=machines, sets=sets), NOW)
     assert found is not None
     assert [(m.machine, m.scale_set, m.minutes, m.job) for m in found.machines] == [("t-1", "spot", 1.5, "j1"), ("t-2", "spot", 1.0, "")]
     assert (found.on_their_way, found.hours, found.trouble) == (1, (("spot", 1.5),), "spot is in trouble")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from activelearning import fleet, jobs, journal, layout, machines, state, steps
+from activelearning import fleet_shown, jobs, journal, layout, machines, state, steps
 from activelearning.errors import UserError
 from activelearning.settings import Trainers
 from activelearning.store import Store, open_store
@@ -57,7 +57,7 @@ class World:
         return [name for what, name, _ in self.arm.asked if what == "delete"]
 
     def trouble(self) -> str:
-        shown = fleet.shown(state.load(self.store.labels), self.clock())
+        shown = fleet_shown.shown(state.load(self.store.labels), self.clock())
         return shown.trouble if shown else ""
 
 
