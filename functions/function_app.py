@@ -62,7 +62,6 @@ def batches(request: func.HttpRequest) -> func.HttpResponse:
 
 
 def _overview(store: Store) -> object:
-    steps.project(store)  # says so where there is none
     return overview.overview(store, time.time()).as_dict()
 
 

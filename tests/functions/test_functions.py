@@ -61,7 +61,7 @@ def test_an_answer_is_json_or_one_sentence_and_holds_no_key(name: str, engine: A
         assert shown == {"images": 1}
     else:
         assert shown["store"] == cases.open_store(url).url
-        assert (shown["uploads_waiting"], shown["images_waiting"]) == ((1, False) if CASES[name].prepare is cases._reviewed else (0, True))
+        assert (shown["uploads_waiting"], shown["images_waiting"]) == ((0, True) if CASES[name].prepare is cases._image else (1, False))
 
 
 def test_a_function_app_without_a_store_says_so(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from tagger_client import cli as tagger_cli
 
 PROGRAMS: dict[str, Callable[[], Commands]] = {"tagger": tagger_cli.commands, "activelearning": activelearning_cli.commands}
 COMMANDS = [("tagger", name) for name in ("", "download", "upload", "release", "status")]
-COMMANDS += [("activelearning", name) for name in ("", "init", "upload", "import", "up", "status", "export")]
+COMMANDS += [("activelearning", name) for name in ("", "init", "upload", "import", "share", "up", "status", "retry", "export")]
 
 
 @pytest.mark.parametrize(("program", "name"), COMMANDS)
