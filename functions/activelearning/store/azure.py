@@ -4,6 +4,7 @@ Rule: the service version is pinned here, for the cloud and the emulator alike, 
 is Azure's to say: we sign in as whoever runs us, or use the key of a connection string.
 """
 
+import logging
 from base64 import b64decode
 from collections.abc import Callable
 from functools import cache
@@ -57,6 +58,8 @@ def default_credential() -> Any:
     """Whoever is signed in: a managed identity in the cloud (`AZURE_CLIENT_ID` says which), `az login` and its like on a desk."""
     from azure.identity import DefaultAzureCredential
 
+    # It warns in twenty lines of every way of signing in that there might have been; our one sentence comes in its place.
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)
     return DefaultAzureCredential()
 
 
