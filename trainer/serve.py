@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainer.shards import Loaded
 
 POLL_SECONDS = 0.2
-_REMOTE_POLL_SECONDS = 1.0
+REMOTE_POLL_SECONDS = 1.0
 """Each look at a queue in the cloud is paid for."""
 VISIBILITY_SECONDS = 30.0
 _RENEW_SECONDS = 8.0
@@ -64,7 +64,7 @@ class Trainer:
             elif time.monotonic() - worked >= idle_seconds:
                 return True
             else:
-                self.stop.wait(_REMOTE_POLL_SECONDS if self.store.access else POLL_SECONDS)
+                self.stop.wait(REMOTE_POLL_SECONDS if self.store.access else POLL_SECONDS)
         return False
 
     def drain(self) -> int:
