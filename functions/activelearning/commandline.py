@@ -83,7 +83,7 @@ def guarded(work: Callable[[], None]) -> int:
 
 
 def _lacking(module: str) -> str:
-    if module.startswith(_FOR_AZURE) or module == "azure":
+    if module.startswith(_FOR_AZURE):
         return f'{module} is missing: a store on Azure needs more than one in a directory, install "activelearning[azure]"'
     return f'{module} is missing: this command needs more than an annotator does, install "activelearning[all]"'
 
