@@ -18,9 +18,7 @@ from activelearning.store import Store
 if TYPE_CHECKING:
     from tagger_client.download import Order, Rows
 
-LINK_VARIABLE = "ACTIVELEARNING_LINK"
 _SECONDS = 120.0
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

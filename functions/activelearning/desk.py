@@ -10,12 +10,15 @@ Rule: a question is one JSON object and comes from outside: every field is check
 
 import json
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from activelearning import state, steps
 from activelearning.claims import Wanted
 from activelearning.errors import UserError
 from activelearning.store import Store
+
+if TYPE_CHECKING:
+    from activelearning.sharing import Order
 
 _FIELDS: dict[str, tuple[type, ...]] = {
     "batch": (str,),
@@ -62,7 +65,7 @@ def _release(store: Store, batch: str, now: float) -> dict[str, Any]:
     return {"images": steps.give_back(store, batch, known.tagger if known else "", now)}
 
 
-def _order(question: dict[str, Any]) -> Any:
+def _order(question: dict[str, Any]) -> "Order":
     from activelearning.sharing import Order
 
     for name, value in question.items():

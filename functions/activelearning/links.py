@@ -31,7 +31,7 @@ class Link:
     batch: str
     tagger: str
     count: int
-    """How many images were asked for."""
+    """How many images it opens."""
     expires_at: float
     """When the claim runs out."""
     valid_until: float
