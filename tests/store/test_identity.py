@@ -72,8 +72,11 @@ def test_a_signature_to_create_creates_once(url: str, store: Store, folder: Path
 def test_nobody_signed_in_is_one_sentence(url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from azure.identity import CredentialUnavailableError
 
+    asked = []
+
     class Nobody:
         def get_token(self, *scopes: str, **_: object) -> object:
+            asked.append(scopes)
             raise CredentialUnavailableError("DefaultAzureCredential failed to retrieve a token\nfrom the included credentials.\n" * 5)
 
     stranger = open_azure(url, time.time, Nobody(), stand_in=False)
@@ -83,6 +86,7 @@ def test_nobody_signed_in_is_one_sentence(url: str, store: Store, monkeypatch: p
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="nobody is signed in"):
         azure_sas.signer(url, time.time() + 60, Nobody())
+    assert len(asked) == 4  # once each: to ask again only makes a person wait
 
 
 def test_a_network_with_an_authority_of_its_own_is_told_what_to_set(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

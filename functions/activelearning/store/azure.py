@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import requests
+from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ContainerClient, ExponentialRetry
 from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
@@ -97,8 +98,15 @@ def _queue(address: Address, proof: Any, name: str) -> QueueClient:
 def options() -> dict[str, Any]:
     """What every client of the SDK is opened with."""
     # The SDK's own first pause is fifteen seconds, in which a tagger would think that nothing happens.
-    retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4)
+    retry = _Retry(initial_backoff=1, increment_base=2, retry_total=4)
     return {"api_version": API_VERSION, "retry_policy": retry, "connection_timeout": 10, "read_timeout": 60, "transport": _transport()}
+
+
+class _Retry(ExponentialRetry):
+    """Patience with the service and the network; that nobody is signed in is no better half a minute later."""
+
+    def increment(self, settings: Any, request: Any, response: Any = None, error: Any = None, **more: Any) -> bool:
+        return not isinstance(error, ClientAuthenticationError) and super().increment(settings, request, response, error, **more)
 
 
 @cache
