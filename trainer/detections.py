@@ -3,9 +3,13 @@
 Rule: the arrays are parallel and checked on construction; filtering is indexing, `detections[detections.confidence > 0.5]`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+
+from trainer.spread import Spread
+from trainer.spread import concatenate as join_spreads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -13,13 +17,15 @@ class Detections:
     """N boxes of one image.
 
     `xyxy` (N, 4) float32 pixel corners xmin, ymin, xmax, ymax; `confidence` (N,) float32, the score of the box's own class;
-    `class_id` (N,) int64; `class_scores` (N, C) float32, every class's sigmoid score of that box.
+    `class_id` (N,) int64; `class_scores` (N, C) float32, every class's sigmoid score of that box. `spread` says how unsure the model
+    is of each, None where the model does not tell.
     """
 
     xyxy: np.ndarray
     confidence: np.ndarray
     class_id: np.ndarray
     class_scores: np.ndarray
+    spread: Spread | None = None
 
     def __post_init__(self) -> None:
         count = len(self.confidence)
@@ -28,6 +34,8 @@ class Detections:
         _check("confidence", self.confidence, (count,), np.float32)
         _check("class_id", self.class_id, (count,), np.int64)
         _check("class_scores", self.class_scores, (count, classes), np.float32)
+        if self.spread is not None and self.spread.class_epistemic.shape != (count, classes):
+            raise ValueError(f"spread must be of {count} boxes and {classes} classes")
         if count and not 0 <= self.class_id.min() <= self.class_id.max() < classes:
             raise ValueError(f"class_id must lie in 0..{classes - 1}")
 
@@ -36,12 +44,17 @@ class Detections:
 
     def __getitem__(self, index: np.ndarray | slice) -> "Detections":
         """The detections that a mask, an array of indices or a slice picks, in its order."""
-        return Detections(*(getattr(self, field.name)[index] for field in fields(self)))
+        values = (getattr(self, field.name) for field in fields(self))
+        return Detections(*(None if value is None else value[index] for value in values))
 
-    def moved(self, xyxy: np.ndarray, size: tuple[float, float]) -> "Detections":
-        """The same detections at other corners, clipped to an image of `size` (w, h); those left without area are dropped."""
+    def moved(self, xyxy: np.ndarray, size: tuple[float, float], scale: tuple[float, float] = (1.0, 1.0)) -> "Detections":
+        """The same detections at other corners, clipped to an image of `size` (w, h); those left without area are dropped.
+
+        `scale` (x, y) is how much larger the boxes have become; their spread grows with them.
+        """
         clipped = np.clip(xyxy, 0, np.array([*size, *size])).astype(np.float32)
-        moved = Detections(clipped, self.confidence, self.class_id, self.class_scores)
+        spread = self.spread and self.spread.scaled(np.array([*scale, *scale]))
+        moved = Detections(clipped, self.confidence, self.class_id, self.class_scores, spread)
         return moved[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
 
 
@@ -49,6 +62,14 @@ def no_detections(classes: int) -> Detections:
     """The empty value for a detector of so many classes."""
     none = np.zeros(0, np.float32)
     return Detections(none.reshape(0, 4), none, none.astype(np.int64), none.reshape(0, classes))
+
+
+def concatenate(parts: Sequence[Detections], classes: int) -> Detections:
+    """The detections of several images in one value; their spread if all of them have one."""
+    spreads = [part.spread for part in parts if part.spread is not None]
+    parts = [no_detections(classes), *parts]
+    arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in ("xyxy", "confidence", "class_id", "class_scores"))
+    return Detections(*arrays, join_spreads(spreads) if spreads and len(spreads) == len(parts) - 1 else None)
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
