@@ -20,10 +20,12 @@ from activelearning.settings import Prediction
 from trainer import detections
 from trainer.detections import Detections
 from trainer.detectors import family
+from trainer.monte_carlo import draw_masks
 from trainer.predictor import INPUT, open_session
 
 _BATCH_SIZES = (1, 2, 5)
 _EXAMPLE_BATCH = 3
+_EXAMPLE_SAMPLES = 4
 _SCORE_TOLERANCE = 1e-3
 _SAME_BOX_IOU = 0.99
 _MISSING_TOLERANCE = 0.01
@@ -38,31 +40,39 @@ class ParityError(ActiveLearningError):
 class Parity:
     """How far the exported model is from the trained one.
 
-    `detections` that either found, both counted; `missing` of them without a partner in the other; the largest difference of
-    score and of a corner (pixels of the input) among the partners.
+    `detections` that either found, both counted; `missing` of them without a partner in the other; among the partners the largest
+    difference of score, of a corner and of a corner's standard deviation (pixels of the input).
     """
 
     detections: int
     missing: int
     score_difference: float
     box_difference: float
+    spread_difference: float
 
 
 def export(model: nn.Module, family_name: str, input_size: tuple[int, int]) -> bytes:
-    """The model as one ONNX file: input `images` (B, 3, H, W) float32 RGB 0..255, any B; the family's outputs by name."""
+    """The model as one ONNX file: input `images` (B, 3, H, W) float32 RGB 0..255, any B, and the family's masks (T, channels) for
+    any T; the family's outputs by name."""
+    one = family(family_name)
     evaluated = copy.deepcopy(model).cpu().eval()
     images = torch.rand(_EXAMPLE_BATCH, 3, input_size[1], input_size[0]) * 255
     with _quiet_exporter():
         program = torch.onnx.export(
             evaluated,
-            (images,),
+            (images, *(torch.ones(_EXAMPLE_SAMPLES, count) for count in one.masks.values())),
             dynamo=True,
             verbose=False,
-            input_names=[INPUT],
-            output_names=list(family(family_name).outputs),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[INPUT, *one.masks],
+            output_names=list(one.outputs),
+            dynamic_shapes=_dynamic_shapes(len(one.masks)),
         )
     return program.model_proto.SerializeToString()
+
+
+def _dynamic_shapes(masks: int) -> tuple[dict[int, torch.export.Dim], ...]:
+    samples = {0: torch.export.Dim("samples")}
+    return {0: torch.export.Dim("batch")}, *(samples for _ in range(masks))
 
 
 def check_parity(model: nn.Module, onnx: bytes, family_name: str, images: Sequence[np.ndarray], settings: Prediction) -> Parity:
@@ -71,44 +81,49 @@ def check_parity(model: nn.Module, onnx: bytes, family_name: str, images: Sequen
     Raises `ParityError` with the figures when they differ by more than rounding can explain.
     """
     session = open_session(onnx)
+    one = family(family_name)
     evaluated = copy.deepcopy(model).cpu().eval()
     pairs = []
     for size in _BATCH_SIZES:
         batch = np.stack([images[index % len(images)] for index in range(size)]).transpose(0, 3, 1, 2).astype(np.float32)
         input_size = (batch.shape[3], batch.shape[2])
-        trained = family(family_name).decode(_run_torch(evaluated, batch), input_size, settings)
-        exported = family(family_name).decode(session.run(None, {INPUT: batch}), input_size, settings)
+        masks = draw_masks(one.masks, size, one.dropout)
+        trained = one.decode(_run_torch(evaluated, [batch, *masks.values()]), input_size, settings)
+        exported = one.decode(session.run(None, {INPUT: batch} | masks), input_size, settings)
         pairs += zip(trained, exported, strict=True)
     return _judged(_parity(pairs))
 
 
-def _run_torch(model: nn.Module, batch: np.ndarray) -> list[np.ndarray]:
+def _run_torch(model: nn.Module, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     with torch.inference_mode():
-        return [output.numpy() for output in model(torch.from_numpy(batch))]
+        return [output.numpy() for output in model(*map(torch.from_numpy, inputs))]
 
 
 def _parity(pairs: Sequence[tuple[Detections, Detections]]) -> Parity:
     partners = [_partners(first, second) for first, second in pairs]
-    matched = sum(len(scores) for scores, _ in partners)
     total = sum(len(first) + len(second) for first, second in pairs)
-    return Parity(
-        total,
-        total - 2 * matched,
-        max((float(scores.max()) for scores, _ in partners if len(scores)), default=0.0),
-        max((float(corners.max()) for _, corners in partners if len(corners)), default=0.0),
-    )
+    differences = zip(*(_differences(first, second) for first, second in partners), strict=True)
+    return Parity(total, total - 2 * sum(len(first) for first, _ in partners), *(max(values) for values in differences))
 
 
-def _partners(first: Detections, second: Detections) -> tuple[np.ndarray, np.ndarray]:
-    """Differences of score (M,) and corners (M, 4) of the M detections that both have, each with its best partner."""
+def _partners(first: Detections, second: Detections) -> tuple[Detections, Detections]:
+    """The detections that both have, each with its best partner."""
     overlap = detections.box_iou(first.xyxy, second.xyxy)
     scores = np.abs(first.confidence[:, None] - second.confidence[None])
     same = (overlap > _SAME_BOX_IOU) & (first.class_id[:, None] == second.class_id[None]) & (scores < _SCORE_TOLERANCE)
     rows = np.flatnonzero(same.any(1))
     columns = np.where(same, overlap, -1)[rows].argmax(1) if len(rows) else rows
     columns, chosen = np.unique(columns, return_index=True)
-    rows = rows[chosen]
-    return scores[rows, columns], np.abs(first.xyxy[rows] - second.xyxy[columns])
+    return first[rows[chosen]], second[columns]
+
+
+def _differences(first: Detections, second: Detections) -> tuple[float, float, float]:
+    """Largest difference of score, corner and standard deviation among partners; 0 without any."""
+    spreads = (first.spread.total, second.spread.total) if first.spread and second.spread else (first.xyxy, first.xyxy)
+    return tuple(
+        float(np.abs(one - other).max(initial=0.0))
+        for one, other in ((first.confidence, second.confidence), (first.xyxy, second.xyxy), spreads)
+    )
 
 
 def _judged(parity: Parity) -> Parity:

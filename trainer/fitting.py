@@ -47,14 +47,16 @@ def _fitted(
             blobs.create(layout.trained_images(work.job.run), "\n".join(labels.image for labels in images).encode())
         with suppress(BlobExists):
             blobs.create(name, weights.weights_of(model, family, classes).to_bytes())
-    model = detectors.build(family, len(classes), work.settings.training.seed)
+    model = detectors.build(family, len(classes), work.settings.training.seed, work.settings.detector.box_likelihood)
     model.load_state_dict(weights.Weights.from_bytes(blobs.read(name).content).state)
     return model.eval()
 
 
 def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | None) -> torch.nn.Module:
     settings = work.settings
-    model = detectors.build(settings.detector.family, len(settings.classes), settings.training.seed)
+    model = detectors.build(
+        settings.detector.family, len(settings.classes), settings.training.seed, settings.detector.box_likelihood
+    )
     warm = _warm_start(work, model, test, parent)
     config = replace(settings.training, seed=settings.training.seed + int(work.job.run.rpartition("/")[2]))
     iterations = config.warm_iterations if warm else config.iterations

@@ -19,6 +19,7 @@ from activelearning.settings import Prediction
 from trainer.detections import Detections
 from trainer.detectors import family
 from trainer.letterbox import DetectorImage, read_image
+from trainer.monte_carlo import draw_masks
 
 INPUT = "images"
 """Name of the exported model's input."""
@@ -69,6 +70,10 @@ class Predictor:
         self._family = family(family_name)
         self._session = open_session(onnx, threads=1)
         _, _, height, width = self._session.get_inputs()[0].shape
+        # a model that was exported before there were masks takes none
+        taken = {one.name for one in self._session.get_inputs()}
+        masks = draw_masks(self._family.masks, settings.mc_samples, self._family.dropout)
+        self.masks: dict[str, np.ndarray] = {name: mask for name, mask in masks.items() if name in taken}
         self.input_size: tuple[int, int] = (width, height)
 
     @property
@@ -95,8 +100,9 @@ class Predictor:
     def detect(self, image: DetectorImage) -> Detections:
         """The detections of one letterboxed image, most confident first, in pixels of the original."""
         batch = image.pixels.transpose(2, 0, 1)[None].astype(np.float32)
-        found = self._family.decode(self._session.run(None, {INPUT: batch}), self.input_size, self.settings)[0]
-        return found.moved(image.letterbox.to_image(found.xyxy), image.size)
+        found = self._family.decode(self._session.run(None, {INPUT: batch} | self.masks), self.input_size, self.settings)[0]
+        scale = image.letterbox.scale
+        return found.moved(image.letterbox.to_image(found.xyxy), image.size, (1 / scale[0], 1 / scale[1]))
 
     def _predict_file(self, name: str, source: Source) -> Predicted | Failed:
         try:

@@ -64,7 +64,7 @@ def warm_start(model: nn.Module, weights: Weights, family: str, classes: Sequenc
     if weights.family != family:
         raise UserError(f"the last model is of family '{weights.family}', not '{family}': set training.warm_iterations to 0")
     same_classes = weights.classes == tuple(classes)
-    fresh = () if same_classes else tuple(f"{layer}." for layer in model.class_layers)
+    fresh = model.own_state + (() if same_classes else tuple(f"{layer}." for layer in model.class_layers))
     taken = {name: value for name, value in weights.state.items() if not name.startswith(fresh)}
     try:
         model.load_state_dict({**model.state_dict(), **taken})

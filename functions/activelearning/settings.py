@@ -15,6 +15,7 @@ from activelearning.labels import BACKGROUND
 
 STRATEGIES = ("least-confidence", "most-confidence", "random", "entropy", "margin")
 AGGREGATIONS = ("min", "mean", "max", "sum")
+LIKELIHOODS = ("laplace", "gaussian")
 TASKS = ("boxes",)
 OTHER_FOLDERS = "*"
 """The key of `folder_quotas` that stands for every folder not named there."""
@@ -83,6 +84,9 @@ class Detector:
         between(32, 8192),
         steps_of_32,
     ] = 320
+    box_likelihood: Annotated[
+        str, f"How far off a box's sides are, as the detector learns it: {' or '.join(LIKELIHOODS)}.", one_of(LIKELIHOODS)
+    ] = "laplace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,9 @@ class Prediction:
     min_confidence: Annotated[float, "Detections less confident than this are forgotten.", between(0, 1)] = 0.05
     max_detections: Annotated[int, "At most so many boxes an image, most confident first.", between(1, 100_000)] = 100
     nms_iou: Annotated[float, "Of two boxes of one class that overlap more than this, the less confident goes.", between(0, 1)] = 0.6
+    mc_samples: Annotated[
+        int, "Samples of Monte-Carlo dropout, which tell how sure the model is of what it learned; 1: none.", between(1, 1000)
+    ] = 10
 
 
 @dataclass(frozen=True, slots=True)

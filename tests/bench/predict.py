@@ -33,7 +33,7 @@ def run(args: list[str]) -> dict[str, object]:
     check_parity(model, onnx, bccd.FAMILY, [one.image.pixels for one in bccd.load("test")], Prediction())
     predictor = Predictor(onnx, bccd.FAMILY, Prediction(), threads=options.threads)
     return {
-        "onnx_ips": _onnx_ips(onnx, batches, predictor.threads, options.images),
+        "onnx_ips": _onnx_ips(onnx, [{INPUT: batch} | predictor.masks for batch in batches], predictor.threads, options.images),
         "torch_ips": _torch_ips(model, batches, predictor.threads, options.images),
         "jpeg_ips": _jpeg_ips(predictor, options.images),
         "int8_ips": None,
@@ -53,10 +53,10 @@ def _model(options: argparse.Namespace) -> nn.Module:
     return model.eval()
 
 
-def _onnx_ips(onnx: bytes, batches: Sequence[np.ndarray], threads: int, count: int) -> float:
+def _onnx_ips(onnx: bytes, inputs: Sequence[dict[str, np.ndarray]], threads: int, count: int) -> float:
     session = open_session(onnx, threads=1)
     with ThreadPoolExecutor(threads) as pool:
-        return _rate(lambda some: list(pool.map(lambda batch: session.run(None, {INPUT: batch}), some)), batches, count)
+        return _rate(lambda some: list(pool.map(lambda one: session.run(None, one), some)), inputs, count)
 
 
 def _torch_ips(model: nn.Module, batches: Sequence[np.ndarray], threads: int, count: int) -> float:

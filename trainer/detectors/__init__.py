@@ -2,7 +2,7 @@
 
 Rule: a family is one module of this package with `build` and `decode`, imported when it is asked for. In training a model turns
 images and targets into losses; exported it turns images (B, 3, H, W), float RGB 0..255, into fixed tensors, which `decode` reads
-with numpy alone.
+with numpy alone. A family with dropout before its last layers takes masks of it as further inputs, (T, channels) each, for any T.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,16 +38,19 @@ class Targets:
 
 
 class Detector(Protocol):
-    """A model of a family, an `nn.Module`; `model(images)` is what is exported."""
+    """A model of a family, an `nn.Module`; `model(images, *masks)` is what is exported."""
 
     class_layers: tuple[str, ...]
     """Names of the sub-modules that depend on the classes: a warm start with other classes leaves them fresh."""
+
+    own_state: tuple[str, ...]
+    """Names in its state that say how this model was built; a warm start never takes them from another."""
 
     def losses(self, images: Tensor, targets: Targets) -> Mapping[str, Tensor]:
         """The weighted loss terms by name, each a scalar; training minimises their sum."""
         ...
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]: ...
+    def __call__(self, images: Tensor, *masks: Tensor) -> tuple[Tensor, ...]: ...
 
 
 class Family(Protocol):
@@ -55,9 +58,13 @@ class Family(Protocol):
 
     outputs: tuple[str, ...]
     """Names of the exported tensors, in order."""
+    masks: Mapping[str, int]
+    """Names of the inputs that take Monte-Carlo dropout's masks, in order, and how many channels each masks; may be empty."""
+    dropout: float
+    """The share of channels that the masks drop, as in training."""
 
-    def build(self, classes: int) -> nn.Module:
-        """A fresh `Detector` for so many classes."""
+    def build(self, classes: int, likelihood: str) -> nn.Module:
+        """A fresh `Detector` for so many classes, whose boxes err as `likelihood` says (one of `settings.LIKELIHOODS`)."""
         ...
 
     def decode(self, outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings: Prediction) -> list[Detections]:
@@ -72,11 +79,11 @@ def family(name: str) -> Family:
     return cast(Family, import_module(_FAMILIES[name]))
 
 
-def build(name: str, classes: int, seed: int) -> nn.Module:
+def build(name: str, classes: int, seed: int, likelihood: str = "laplace") -> nn.Module:
     """A fresh model of a family, its weights drawn from `seed`; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return family(name).build(classes)
+        return family(name).build(classes, likelihood)
 
 
 def pad_targets(boxes: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> Targets:

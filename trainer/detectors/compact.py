@@ -1,12 +1,17 @@
 """The compact detector: a small anchor-free network that learns from scratch on two CPU cores.
 
 ResNet-like backbone, feature pyramid at strides 8, 16 and 32, and a decoupled head with two towers, whose convolutions are shared
-by the levels. Every grid point predicts class scores, the distances to its box's four sides (FCOS, Tian et al. 2019), and the
-scale of each distance's Laplace distribution (loss attenuation, Kendall and Gal 2017). About 2 million parameters.
+by the levels. Every grid point predicts class scores, the distances to its box's four sides (FCOS, Tian et al. 2019), and how far
+off each distance is likely to be (`box_likelihood`). About 2 million parameters.
+
+Monte-Carlo dropout (Gal and Ghahramani 2016) before the last layers: a mask of channels is a thinned copy of those layers, so T samples
+are one product with T times as many rows, and the masks are inputs, so that the same ones give the same result everywhere.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +21,13 @@ from torch.nn import functional
 from activelearning.settings import Prediction
 from trainer import detections
 from trainer.detections import Detections
-from trainer.detectors import Targets, compact_loss
+from trainer.detectors import Targets, box_likelihood, compact_loss
+from trainer.spread import Spread, sampled
 
-outputs = ("logits", "distances", "log_scales")
+outputs = ("logits", "distances", "log_stds", "sampled_logits", "sampled_distances")
 
+_WITHOUT_SAMPLES = outputs[:3]
+"""What a model gives that was exported before there were masks."""
 STRIDES = (8, 16, 32)
 _WIDTHS = (24, 32, 64, 128, 192)
 _DEPTHS = (1, 2, 2, 1)
@@ -28,22 +36,28 @@ _TOWER_DEPTH = 2
 _DROPOUT = 0.1
 _BEFORE_NMS = 300
 """So many boxes of an image, the most confident, go into non-maximum suppression; it takes time with their square."""
+
+masks = {"class_masks": _CHANNELS, "box_masks": _CHANNELS}
+dropout = _DROPOUT
+
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-def build(classes: int) -> nn.Module:
+def build(classes: int, likelihood: str) -> nn.Module:
     """A fresh compact detector."""
-    return CompactDetector(classes)
+    return CompactDetector(classes, likelihood)
 
 
 class CompactDetector(nn.Module):
-    """The network; A below is the number of grid points of all levels."""
+    """The network; A below is the number of grid points of all levels, T that of Monte-Carlo samples."""
 
     class_layers = ("classify",)
+    own_state = ("log_std_of_scale",)
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, likelihood: str = "laplace") -> None:
         super().__init__()
+        self.likelihood = likelihood
         self.backbone = _Backbone()
         self.pyramid = _Pyramid(_WIDTHS[2:])
         self.class_tower = _Tower()
@@ -52,32 +66,64 @@ class CompactDetector(nn.Module):
         self.classify = nn.Conv2d(_CHANNELS, classes, 1)
         self.regress = nn.Conv2d(_CHANNELS, 8, 1)
         self.level_scale = nn.Parameter(torch.zeros(len(STRIDES)))
+        # beside the weights, so that it is known what their scales mean whatever the settings say by then
+        self.register_buffer("log_std_of_scale", torch.tensor(box_likelihood.LOG_STD_OF_SCALE[likelihood]))
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
         self._initialise()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) RGB 0..255 to logits (B, A, C), distances (B, A, 4) to left, top, right, bottom in pixels,
-        and the logarithm of each distance's Laplace scale in strides (B, A, 4)."""
-        levels = self.pyramid(self.backbone(torch.addcmul(-self.mean / self.std, images, 1 / self.std)))
-        heads = [self._head(features, level) for level, features in enumerate(levels)]
-        logits, distances, log_scales = (torch.cat(parts, 1) for parts in zip(*heads, strict=True))
-        return logits, distances, log_scales
+    def forward(self, images: Tensor, class_masks: Tensor | None = None, box_masks: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) RGB 0..255 to logits (B, A, C), distances (B, A, 4) to left, top, right, bottom in pixels, and the logarithm
+        of each distance's standard deviation in strides (B, A, 4).
+
+        With masks, (T, 64) each, 0 for a channel that is dropped and 1 / (1 - rate) for one that is kept, also logits (B, T, A, C) and
+        distances (B, T, A, 4) under each of them."""
+        features = self._features(images)
+        logits, distances, log_scales = self._heads(features)
+        plain = logits, distances, log_scales + self.log_std_of_scale
+        if class_masks is None or box_masks is None:
+            return plain
+        sampled = [self._sampled_head(*level, class_masks, box_masks, number) for number, level in enumerate(features)]
+        return *plain, *(torch.cat(parts, 2) for parts in zip(*sampled, strict=True))
 
     def losses(self, images: Tensor, targets: Targets) -> Mapping[str, Tensor]:
-        """Varifocal, GIoU and Laplace terms; see `compact_loss`."""
-        logits, distances, log_scales = self(images)
+        """Varifocal, GIoU and likelihood terms; see `compact_loss`."""
+        logits, distances, log_scales = self._heads(self._features(images))
         centres, strides = grid(images.shape[3], images.shape[2])
         with torch.autocast(images.device.type, enabled=False):
             points = compact_loss.Points(torch.from_numpy(centres).to(images.device), torch.from_numpy(strides).to(images.device))
-            return compact_loss.losses(logits, distances, log_scales, points, targets)
+            return compact_loss.losses(logits, distances, log_scales, points, targets, self.likelihood)
 
-    def _head(self, features: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
-        logits = self.classify(self.dropout(self.class_tower(features, level)))
-        sides = self.regress(self.dropout(self.box_tower(features, level)))
-        sides = sides.flatten(2).transpose(1, 2).float()
-        distances = (sides[..., :4] + self.level_scale[level]).clamp(-6, 6).exp() * STRIDES[level]
-        return logits.flatten(2).transpose(1, 2).float(), distances, sides[..., 4:].clamp(-8, 8)
+    def _features(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What the last layers get, for classes and for boxes, (B, 64, h, w) each, level by level."""
+        levels = self.pyramid(self.backbone(torch.addcmul(-self.mean / self.std, images, 1 / self.std)))
+        return [(self.class_tower(features, level), self.box_tower(features, level)) for level, features in enumerate(levels)]
+
+    def _heads(self, features: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        heads = [self._head(*level, number) for number, level in enumerate(features)]
+        logits, distances, log_scales = (torch.cat(parts, 1) for parts in zip(*heads, strict=True))
+        return logits, distances, log_scales
+
+    def _head(self, for_classes: Tensor, for_boxes: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
+        logits = self.classify(self.dropout(for_classes))
+        sides = self.regress(self.dropout(for_boxes)).flatten(2).transpose(1, 2).float()
+        log_scales = box_likelihood.soft_bounded(sides[..., 4:])
+        return logits.flatten(2).transpose(1, 2).float(), self._distances(sides[..., :4], level), log_scales
+
+    def _sampled_head(
+        self, for_classes: Tensor, for_boxes: Tensor, class_masks: Tensor, box_masks: Tensor, level: int
+    ) -> tuple[Tensor, Tensor]:
+        logits = _masked(for_classes, self.classify.weight, self.classify.bias, class_masks)
+        sides = _masked(for_boxes, self.regress.weight[:4], self.regress.bias[:4], box_masks)
+        return logits, self._distances(sides, level)
+
+    def _distances(self, sides: Tensor, level: int) -> Tensor:
+        return (sides + self.level_scale[level]).clamp(-6, 6).exp() * STRIDES[level]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *further: Any) -> None:
+        # weights from before there was a choice are of the only kind there was
+        state_dict.setdefault(f"{prefix}log_std_of_scale", torch.tensor(box_likelihood.LOG_STD_OF_SCALE["laplace"]))
+        super()._load_from_state_dict(state_dict, prefix, *further)
 
     def _initialise(self) -> None:
         for layer in (layer for layer in self.modules() if isinstance(layer, nn.Conv2d)):
@@ -149,6 +195,13 @@ class _Tower(nn.Module):
         return features
 
 
+def _masked(features: Tensor, weight: Tensor, bias: Tensor, masks: Tensor) -> Tensor:
+    """The layer's answers (B, T, A, K) for features (B, F, h, w) under each of T masks (T, F); `weight` is (K, F, 1, 1)."""
+    thinned = (masks[:, None, :] * weight[None, :, :, 0, 0]).flatten(0, 1)
+    product = torch.matmul(thinned, features.flatten(2)).unflatten(1, (-1, weight.shape[0]))
+    return (product + bias[None, None, :, None]).transpose(2, 3).float()
+
+
 def _conv_norm(before: int, after: int, kernel: int, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, _norm(after), nn.ReLU(inplace=True))
@@ -171,13 +224,28 @@ def grid(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
 def decode(outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings: Prediction) -> list[Detections]:
     """The detections of each image, most confident first, clipped to the input (W, H).
 
-    A point may stand for several classes; non-maximum suppression works within a class.
+    A point may stand for several classes; non-maximum suppression works within a class. The spread follows each box through it.
     """
-    centres, _ = grid(*input_size)
-    logits, distances = outputs[0], outputs[1]
-    boxes = np.concatenate([centres - distances[..., :2], centres + distances[..., 2:]], -1)
-    boxes = np.clip(boxes, 0, np.array([*input_size, *input_size], np.float32))
-    return [_suppress(*image, settings) for image in zip(_sigmoid(logits), boxes, strict=True)]
+    centres, strides = grid(*input_size)
+    boxes = np.clip(_corners(centres, outputs[1]), 0, np.array([*input_size, *input_size], np.float32))
+    images = zip(_sigmoid(outputs[0]), boxes, strict=True)
+    kept = [_suppress(scores, corners, settings) for scores, corners in images]
+    if len(outputs) == len(_WITHOUT_SAMPLES):
+        return [found for found, _ in kept]
+    return [
+        replace(found, spread=_spread([output[image] for output in outputs[2:]], point, centres, strides))
+        for image, (found, point) in enumerate(kept)
+    ]
+
+
+def _corners(centres: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    return np.concatenate([centres - distances[..., :2], centres + distances[..., 2:]], -1)
+
+
+def _spread(outputs: Sequence[np.ndarray], point: np.ndarray, centres: np.ndarray, strides: np.ndarray) -> Spread:
+    """Of the boxes that stand at `point` (N,): a corner is off by as much as the distance that leads to it."""
+    log_stds, logits, distances = (output[..., point, :] for output in outputs)
+    return sampled(_sigmoid(logits), _corners(centres[point], distances), np.exp(log_stds) * strides[point, None])
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -185,10 +253,12 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 0.5 + 0.5 * np.tanh(0.5 * logits)
 
 
-def _suppress(scores: np.ndarray, boxes: np.ndarray, settings: Prediction) -> Detections:
+def _suppress(scores: np.ndarray, boxes: np.ndarray, settings: Prediction) -> tuple[Detections, np.ndarray]:
+    """The detections of one image, and the grid point (N,) of each."""
     point, label = _candidates(scores, settings.min_confidence)
     found = Detections(boxes[point], scores[point, label], label, scores[point])
-    return found[detections.nms(found.xyxy, found.confidence, found.class_id, settings.nms_iou, settings.max_detections)]
+    keep = detections.nms(found.xyxy, found.confidence, found.class_id, settings.nms_iou, settings.max_detections)
+    return found[keep], point[keep]
 
 
 def _candidates(scores: np.ndarray, min_confidence: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """How the compact detector learns: which grid points answer for which object, and what their answers cost.
 
 Task-aligned assignment (TOOD, Feng et al. 2021), varifocal classification (Zhang et al. 2021), GIoU (Rezatofighi et al. 2019) and
-the Laplace likelihood of the four sides (Kendall and Gal 2017). Shapes: B images, A grid points, C classes, G objects.
+the likelihood of the four sides (`box_likelihood`). Shapes: B images, A grid points, C classes, G objects.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.detectors import Targets
+from trainer.detectors import Targets, box_likelihood
 
 _TOP_POINTS = 10
 _SCORE_POWER = 0.5
 _IOU_POWER = 4.0
 _BOX_WEIGHT = 2.0
-_LAPLACE_WEIGHT = 0.1
+_LIKELIHOOD_WEIGHT = 0.1
 _NEGATIVE_WEIGHT = 0.75
 
 
@@ -38,8 +38,13 @@ class Assignment:
     quality: Tensor
 
 
-def losses(logits: Tensor, distances: Tensor, log_scales: Tensor, points: Points, targets: Targets) -> Mapping[str, Tensor]:
-    """The weighted terms `classes`, `boxes` and `sides`, each divided by the batch's sum of target scores (at least 1)."""
+def losses(
+    logits: Tensor, distances: Tensor, log_scales: Tensor, points: Points, targets: Targets, likelihood: str
+) -> Mapping[str, Tensor]:
+    """The weighted terms `classes`, `boxes` and `sides`, each divided by the batch's sum of target scores (at least 1).
+
+    `likelihood` is one of `settings.LIKELIHOODS`.
+    """
     boxes = torch.cat([points.centres - distances[..., :2], points.centres + distances[..., 2:]], -1)
     assigned = assign(logits.detach().sigmoid(), boxes.detach(), points.centres, targets)
     norm = assigned.quality.sum().clamp(min=1)
@@ -47,11 +52,12 @@ def losses(logits: Tensor, distances: Tensor, log_scales: Tensor, points: Points
     weight = assigned.quality[positive]
     truth = torch.gather(targets.boxes, 1, assigned.target[..., None].expand_as(boxes))[positive]
     image, point = positive.nonzero(as_tuple=True)
-    sides = _side_nll(distances[image, point], log_scales[image, point], truth, points.centres[point], points.strides[point])
+    errors = _side_errors(distances[image, point], truth, points.centres[point]) / points.strides[point, None]
+    sides = box_likelihood.nll(likelihood, errors, log_scales[image, point]).mean(-1)
     return {
         "classes": _varifocal(logits, assigned, targets) / norm,
         "boxes": _BOX_WEIGHT * ((1 - giou(boxes[image, point], truth)) * weight).sum() / norm,
-        "sides": _LAPLACE_WEIGHT * (sides * weight).sum() / norm,
+        "sides": _LIKELIHOOD_WEIGHT * (sides * weight).sum() / norm,
     }
 
 
@@ -98,10 +104,8 @@ def _varifocal(logits: Tensor, assigned: Assignment, targets: Targets) -> Tensor
     return (functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * weight).sum()
 
 
-def _side_nll(distances: Tensor, log_scales: Tensor, truth: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
-    wanted = torch.cat([centres - truth[:, :2], truth[:, 2:] - centres], -1)
-    error = (distances - wanted).abs() / strides[:, None]
-    return (error * torch.exp(-log_scales) + log_scales).mean(-1)
+def _side_errors(distances: Tensor, truth: Tensor, centres: Tensor) -> Tensor:
+    return distances - torch.cat([centres - truth[:, :2], truth[:, 2:] - centres], -1)
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:
