@@ -54,9 +54,7 @@ def _fitted(
 
 def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | None) -> torch.nn.Module:
     settings = work.settings
-    model = detectors.build(
-        settings.detector.family, len(settings.classes), settings.training.seed, settings.detector.box_likelihood
-    )
+    model = detectors.build(settings.detector.family, len(settings.classes), settings.training.seed, settings.detector.box_likelihood)
     warm = _warm_start(work, model, test, parent)
     config = replace(settings.training, seed=settings.training.seed + int(work.job.run.rpartition("/")[2]))
     iterations = config.warm_iterations if warm else config.iterations

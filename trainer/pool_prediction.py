@@ -10,13 +10,11 @@ from functools import partial
 from activelearning import layout, table
 from activelearning.errors import BlobExists
 from activelearning.images import content_hash
-from activelearning.labels import MODEL, Box, ImageLabels, Review
-from activelearning.ordering import box_entropy, box_margin
+from activelearning.labels import ImageLabels, Review
 from activelearning.store import Blobs, Store
+from trainer.drafts import image_labels
 from trainer.pinned_pool import PinnedPool
-from trainer.predictor import Failed, Predicted, Predictor
-
-_DECIMALS = 6
+from trainer.predictor import Failed, Predictor
 
 
 def missing(blobs: Blobs, job: str, pool: PinnedPool) -> list[int]:
@@ -71,24 +69,6 @@ def _labels(blobs: Blobs, images: Sequence[str], predictor: Predictor | None, cl
 
     for found in predictor.predict((image, partial(read, image)) for image in images):
         yield found if isinstance(found, Failed) else image_labels(found, classes, hashes[found.name])
-
-
-def image_labels(found: Predicted, classes: Sequence[str], image_hash: str = "") -> ImageLabels:
-    """A prediction as drafts: fractions of the image, rounded to a millionth; a box that rounding leaves without area is dropped."""
-    width, height = found.size
-    detections = found.detections
-    corners = (detections.xyxy / [width, height, width, height]).clip(0, 1).round(_DECIMALS).tolist()
-    rows = zip(corners, detections.confidence.tolist(), detections.class_id.tolist(), detections.class_scores.tolist(), strict=True)
-    boxes = (
-        Box(classes[label], *xyxy, confidence=round(score, _DECIMALS), source=MODEL, measures=_measures(scores))
-        for xyxy, score, label, scores in rows
-        if xyxy[0] < xyxy[2] and xyxy[1] < xyxy[3]
-    )
-    return ImageLabels(found.name, width, height, tuple(boxes), Review.UNOPENED, image_hash)
-
-
-def _measures(class_scores: Sequence[float]) -> tuple[tuple[str, float], ...]:
-    return ("entropy", round(box_entropy(class_scores), _DECIMALS)), ("margin", round(box_margin(class_scores), _DECIMALS))
 
 
 def predictions(blobs: Blobs, job: str, pool: PinnedPool) -> Iterator[ImageLabels]:

@@ -61,6 +61,16 @@ def tagged(run: str) -> str:
     return f"tagged/{run}.csv"
 
 
+def autolabelled(run: str) -> str:
+    """The images whose boxes the machine accepted by itself in a run."""
+    return f"autolabelled/{run}.csv"
+
+
+def autolabel_record(run: str) -> str:
+    """What was promised of them, and why."""
+    return f"autolabelled/{run}.json"
+
+
 def uploads(run: str) -> str:
     """The names of all reviewed uploads that are in a run's labelled set, this run's and its parents'."""
     return f"tagged/{run}.uploads.json"

@@ -173,6 +173,21 @@ class TestSplit:
 
 
 @dataclass(frozen=True, slots=True)
+class Autolabel:
+    """What the machine may accept without a look."""
+
+    precision: Annotated[
+        float,
+        "Accept boxes of which at least this share is right, as reviewed images prove it, such as 0.99; 0: accept none.",
+        between(0, 0.9999),
+    ] = 0.0
+    confidence: Annotated[float, "How sure the proof must be.", between(0.5, 0.9999)] = 0.95
+    max_missed: Annotated[float, "At most this share of the objects in accepted images may be missed.", between(0, 1)] = 0.05
+    audit_share: Annotated[float, "Share of the accepted images that people review all the same.", between(0.001, 1)] = 0.05
+    seed: Annotated[int, "Of the draw of these images.", between(0, 2**32 - 1)] = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Trainers:
     """The machines in the cloud that train, and are off when there is nothing to do."""
 
@@ -197,6 +212,7 @@ class Settings:
     prediction: Prediction = Prediction()
     policy: Policy = Policy()
     test: TestSplit = TestSplit()
+    autolabel: Autolabel = Autolabel()
     trainers: Trainers = Trainers()
 
     def __post_init__(self) -> None:

@@ -1,0 +1,63 @@
+"""A prediction as a row of the tables: boxes as fractions of the image, and how sure the model is of each.
+
+Rule: what is written is rounded to a millionth, and measures to four digits; nothing in a table is not a number.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from activelearning.labels import MODEL, Box, ImageLabels, Review
+from activelearning.ordering import box_entropy, box_margin
+from trainer import spread
+from trainer.detections import Detections
+from trainer.predictor import Predicted
+
+_DECIMALS = 6
+_DIGITS = 4
+
+
+def image_labels(found: Predicted, classes: Sequence[str], image_hash: str = "", probability: np.ndarray | None = None) -> ImageLabels:
+    """A prediction as drafts; a box that rounding leaves without area is dropped.
+
+    `probability` (N,) is the calibrated probability that each box is right. What the measures mean and in which units stands with the
+    columns in `activelearning.table.MEASURES`.
+    """
+    width, height = found.size
+    detections = found.detections
+    corners = (detections.xyxy / [width, height, width, height]).clip(0, 1).round(_DECIMALS).tolist()
+    rows = zip(corners, detections.confidence.tolist(), detections.class_id.tolist(), _measures(detections, probability), strict=True)
+    boxes = (
+        Box(classes[label], *xyxy, confidence=round(score, _DECIMALS), source=MODEL, measures=measures)
+        for xyxy, score, label, measures in rows
+        if xyxy[0] < xyxy[2] and xyxy[1] < xyxy[3]
+    )
+    return ImageLabels(found.name, width, height, tuple(boxes), Review.UNOPENED, image_hash)
+
+
+def _measures(detections: Detections, probability: np.ndarray | None) -> list[tuple[tuple[str, float], ...]]:
+    """The measures of each box."""
+    scores = detections.class_scores.tolist()
+    columns: dict[str, Sequence[float]] = {"entropy": [*map(box_entropy, scores)], "margin": [*map(box_margin, scores)]}
+    columns |= {name: values.tolist() for name, values in _of_spread(detections).items()}
+    if probability is not None:
+        columns["probability"] = probability.tolist()
+    rounded = [[_rounded(value, name) for value in values] for name, values in columns.items()]
+    return [tuple(zip(columns, row, strict=True)) for row in zip(*rounded, strict=True)]
+
+
+def _rounded(value: float, name: str) -> float:
+    return round(value, _DECIMALS) if name in ("entropy", "margin") else float(f"{value:.{_DIGITS}g}")
+
+
+def _of_spread(detections: Detections) -> Mapping[str, np.ndarray]:
+    found = detections.spread
+    if found is None:
+        return {}
+    corners = {"aleatoric": found.aleatoric, "epistemic": found.epistemic, "total": found.total}
+    of_own_class = found.class_epistemic[np.arange(len(detections)), detections.class_id]
+    return (
+        {name: spread.relative(std, detections.xyxy).mean(1) for name, std in corners.items()}
+        | {f"{name}_px": std.mean(1) for name, std in corners.items()}
+        | {"class_epistemic": of_own_class, "mutual_information": found.mutual_information}
+    )
