@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,51 +12,55 @@ import torch
 from activelearning import journal
 from activelearning.commits import Commit
 from activelearning.errors import BlobMissing
-from activelearning.labels import ImageLabels, Problem
+from activelearning.labels import ImageLabels
 from activelearning.settings import Prediction
-from trainer import evaluation, performance
+from trainer import calibrating, evaluation, held_out, performance
 from trainer.evaluation import Metrics
-from trainer.ground_truth import ground_truth
-from trainer.predictor import Failed, Predictor
+from trainer.held_out import HeldOut
 from trainer.work import Work
 
 _EVALUATION_CONFIDENCE = 0.02
 """Average precision wants the weak detections too, which people are never shown."""
 
 
-def assess(work: Work, onnx: bytes, train_images: tuple[ImageLabels, ...], test: tuple[ImageLabels, ...], parent: Commit | None) -> None:
-    """Write the model card and the run's rows of `performance.csv`."""
+def assess(
+    work: Work,
+    onnx: bytes,
+    people: tuple[ImageLabels, ...],
+    trained: tuple[ImageLabels, ...],
+    test: tuple[ImageLabels, ...],
+    parent: Commit | None,
+) -> None:
+    """Write the model card, the calibration and the run's rows of `performance.csv`.
+
+    `people` are the images of the labelled set that the model was trained on, `trained` these and the machine's own.
+    """
     blobs, run_name = work.store.labels, work.job.run
     try:
         card = performance.read_card(blobs, run_name)
     except BlobMissing:
-        metrics = evaluate(work, onnx, test)
+        known = predict_test(work, onnx, work.settings.detector.family, test)
+        metrics = evaluate(work, known)
+        calibrating.write(work, run_name, known)
         at = journal.utc(work.clock())
-        rows = performance.rows(run_name, metrics, len(train_images), len(test), at) if metrics else []
-        card = _card(work, onnx, train_images, test, parent, rows, at)
+        rows = performance.rows(run_name, metrics, len(people), len(test), at) if metrics else []
+        card = _card(work, onnx, (people, trained), test, parent, rows, at)
         performance.write_card(blobs, run_name, card)
     performance.publish(blobs, card["metrics"])
 
 
-def evaluate(work: Work, onnx: bytes, test: tuple[ImageLabels, ...]) -> Metrics | None:
-    """The figures of a model on the test split; None without one. Test images that cannot be read are reported and left out."""
-    if not test:
+def predict_test(work: Work, onnx: bytes, family: str, test: Sequence[ImageLabels]) -> HeldOut:
+    """What a model finds in the test split, weak detections too. Test images that cannot be read are reported and left out."""
+    return held_out.predict(work, onnx, family, test, for_evaluation(work.settings.prediction))
+
+
+def evaluate(work: Work, test: HeldOut) -> Metrics | None:
+    """The figures of a model on the test split; None without one."""
+    if not len(test):
         work.tell("there is no test split yet, so the model is not evaluated")
         return None
-    classes = work.settings.classes
-    predictor = Predictor(onnx, work.settings.detector.family, for_evaluation(work.settings.prediction))
-    images = work.store.images
-    predicted = list(predictor.predict((labels.image, lambda name=labels.image: images.read(name).content) for labels in test))
-    work.report(Problem(one.name, f"{one.reason}; it is left out of the evaluation") for one in predicted if isinstance(one, Failed))
-    pairs = [
-        (ground_truth(labels, classes, one.size), one.detections)
-        for labels, one in zip(test, predicted, strict=True)
-        if not isinstance(one, Failed)
-    ]
-    if not pairs:
-        return None
-    metrics = evaluation.evaluate(*map(list, zip(*pairs, strict=True)), classes, silent_below=work.settings.drafts.min_confidence)
-    work.tell(f"AP50 {_shown(metrics.value('ap50'))}, AP {_shown(metrics.value('ap'))} on {len(pairs)} test images")
+    metrics = evaluation.evaluate(test.truth, test.found, work.settings.classes, silent_below=work.settings.drafts.min_confidence)
+    work.tell(f"AP50 {_shown(metrics.value('ap50'))}, AP {_shown(metrics.value('ap'))} on {len(test)} test images")
     return metrics
 
 
@@ -71,13 +76,14 @@ def for_evaluation(settings: Prediction) -> Prediction:
 def _card(
     work: Work,
     onnx: bytes,
-    train: tuple[ImageLabels, ...],
+    images: tuple[tuple[ImageLabels, ...], tuple[ImageLabels, ...]],
     test: tuple[ImageLabels, ...],
     parent: Commit | None,
     rows: list[dict[str, Any]],
     at: str,
 ) -> dict[str, Any]:
     """What the model is: data, settings, figures, versions, hashes."""
+    train, trained = images
     versions = {"python": platform.python_version(), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
     return {
         "run": work.job.run,
@@ -88,6 +94,7 @@ def _card(
         "warm_start_from": parent.model if parent and work.settings.training.warm_iterations else "",
         "labelled_images": len(train),
         "labelled_boxes": sum(len(labels.boxes) for labels in train),
+        "accepted_images": len(trained) - len(train),
         "test_images": len(test),
         "uploads": list(work.job.uploads),
         "settings": asdict(work.settings),

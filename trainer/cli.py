@@ -119,7 +119,7 @@ def _queue_prediction(store: Store, arguments: argparse.Namespace) -> Job:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from trainer import assessment
+    from trainer import assessment, performance
     from trainer.work import Work, read_onnx
 
     store = open_store(arguments.store)
@@ -134,7 +134,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             else "there is no test split: `trainer repartition` or `activelearning import --split test`"
         )
     work = Work(store, settings, Job("evaluate", "evaluate", model, 0), lambda line: None, time.time)
-    metrics = assessment.evaluate(work, read_onnx(store, model), test)
+    card = performance.read_card(store.labels, model)
+    metrics = assessment.evaluate(work, assessment.predict_test(work, read_onnx(store, model), card["family"], test))
     rows = [{"class": row.label, "metric": row.name, "value": row.value, "support": row.support} for row in metrics.rows] if metrics else []
     lines = [
         f"{row['class']:20} {row['metric']:18} {'-' if row['value'] is None else format(row['value'], '.4f'):>8}  ({row['support']})"

@@ -65,11 +65,14 @@ def no_detections(classes: int) -> Detections:
 
 
 def concatenate(parts: Sequence[Detections], classes: int) -> Detections:
-    """The detections of several images in one value; their spread if all of them have one."""
-    spreads = [part.spread for part in parts if part.spread is not None]
-    parts = [no_detections(classes), *parts]
-    arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in ("xyxy", "confidence", "class_id", "class_scores"))
-    return Detections(*arrays, join_spreads(spreads) if spreads and len(spreads) == len(parts) - 1 else None)
+    """The detections of several images in one value; their spread if every box has one."""
+    some = [part for part in parts if len(part)]
+    spreads = [part.spread for part in some if part.spread is not None]
+    arrays = (
+        np.concatenate([getattr(part, name) for part in (no_detections(classes), *some)])
+        for name in ("xyxy", "confidence", "class_id", "class_scores")
+    )
+    return Detections(*arrays, join_spreads(spreads) if spreads and len(spreads) == len(some) else None)
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -9,14 +9,27 @@ from activelearning import layout
 from activelearning.commits import Commit
 from activelearning.errors import BlobExists, BlobMissing
 from activelearning.labels import ImageLabels
+from activelearning.store import Blobs
 from trainer import dataset, detectors, export, training, weights
 from trainer.work import Work
 
 _PARITY_IMAGES = 8
 
 
+def trained_on(blobs: Blobs, parent: Commit | None) -> frozenset[str]:
+    """The names of the images that the last model was trained on."""
+    try:
+        found = blobs.read(layout.trained_images(parent.model)).content if parent and parent.model else b""
+    except BlobMissing:
+        return frozenset()
+    return frozenset(found.decode().split("\n")) - {""}
+
+
 def trained_model(work: Work, images: tuple[ImageLabels, ...], test: tuple[ImageLabels, ...], parent: Commit | None) -> bytes:
-    """The run's model as ONNX: the one that an earlier attempt finished, or a newly trained one."""
+    """The run's model as ONNX: the one that an earlier attempt finished, or a newly trained one.
+
+    It never sees the images of `test`, nor starts from the weights of a model that did.
+    """
     blobs, name = work.store.labels, layout.model(work.job.run, "model.onnx")
     with suppress(BlobMissing):
         return blobs.read(name).content
@@ -84,8 +97,7 @@ def _warm_start(work: Work, model: torch.nn.Module, test: set[str], parent: Comm
     settings, blobs = work.settings, work.store.labels
     if not (parent and parent.model and settings.training.warm_iterations):
         return False
-    known = blobs.read(layout.trained_images(parent.model)).content.decode().split("\n")
-    if not test.isdisjoint(known):
+    if not test.isdisjoint(trained_on(blobs, parent)):
         work.tell("images that the last model was trained on are in the test split now, so this one is trained from scratch")
         return False
     last = weights.Weights.from_bytes(blobs.read(layout.model(parent.model, "weights.pt")).content)

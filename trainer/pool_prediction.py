@@ -12,6 +12,7 @@ from activelearning.errors import BlobExists
 from activelearning.images import content_hash
 from activelearning.labels import ImageLabels, Review
 from activelearning.store import Blobs, Store
+from trainer.calibration import Calibration
 from trainer.drafts import image_labels
 from trainer.pinned_pool import PinnedPool
 from trainer.predictor import Failed, Predictor
@@ -28,7 +29,13 @@ def _blobs_of(blobs: Blobs, job: str) -> set[str]:
 
 
 def predict_shard(
-    store: Store, job: str, pool: PinnedPool, number: int, predictor: Predictor | None, after_image: Callable[[], None]
+    store: Store,
+    job: str,
+    pool: PinnedPool,
+    number: int,
+    predictor: Predictor | None,
+    calibration: Calibration | None,
+    after_image: Callable[[], None],
 ) -> bool:
     """Create one shard unless it is there, and say whether it is ours. Without a predictor, images are listed unseen.
 
@@ -37,7 +44,7 @@ def predict_shard(
     if store.labels.exists(layout.prediction_shard(job, number)):
         return False
     found = []
-    for one in _labels(store.images, pool.shard(number), predictor, pool.recipe.classes):
+    for one in _labels(store.images, pool.shard(number), predictor, calibration, pool.recipe.classes):
         found.append(one)
         after_image()
     unreadable = {one.name: one.reason for one in found if isinstance(one, Failed)}
@@ -56,7 +63,9 @@ def _create(blobs: Blobs, name: str, content: bytes) -> bool:
     return True
 
 
-def _labels(blobs: Blobs, images: Sequence[str], predictor: Predictor | None, classes: Sequence[str]) -> Iterator[ImageLabels | Failed]:
+def _labels(
+    blobs: Blobs, images: Sequence[str], predictor: Predictor | None, calibration: Calibration | None, classes: Sequence[str]
+) -> Iterator[ImageLabels | Failed]:
     if predictor is None:
         yield from (ImageLabels(image, review=Review.UNOPENED) for image in images)
         return
@@ -68,7 +77,11 @@ def _labels(blobs: Blobs, images: Sequence[str], predictor: Predictor | None, cl
         return content
 
     for found in predictor.predict((image, partial(read, image)) for image in images):
-        yield found if isinstance(found, Failed) else image_labels(found, classes, hashes[found.name])
+        if isinstance(found, Failed):
+            yield found
+        else:
+            probability = calibration and calibration.apply(found.detections, found.size).probability
+            yield image_labels(found, classes, hashes[found.name], probability)
 
 
 def predictions(blobs: Blobs, job: str, pool: PinnedPool) -> Iterator[ImageLabels]:

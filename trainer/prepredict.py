@@ -8,26 +8,29 @@ from activelearning.commits import Commit
 from activelearning.errors import UserError
 from activelearning.labels import ImageLabels
 from activelearning.settings import Selection
-from trainer import pinned_pool, pool_prediction, shards, totag
+from trainer import accepting, pinned_pool, pool_prediction, shards, totag
 from trainer.pinned_pool import PinnedPool, Recipe
 from trainer.work import Work, commit_of, list_pool, recipe_of
 
 
 def predict_only(work: Work) -> Commit:
-    """List new images and predict them with the model there is; or, where the job names a model or a folder, predict those anew."""
+    """List new images and predict them with the model there is; or, where the job names a model or a folder, predict those anew.
+
+    What the machine accepted after the last training stays accepted; new images are divided after the next one.
+    """
     blobs, job = work.store.labels, work.job
     parent = commits.latest(blobs)
     model = job.model or (parent.model if parent else "")
-    labelled_names = _labelled_names(work, parent)
+    reviewed = _labelled_names(work, parent)
     old = parent.totag if parent else ""
-    pool = pinned_pool.pin(blobs, job.id, lambda: _recipe(work, model), lambda: _pool_to_predict(work, labelled_names, old))
+    settled = accepting.settled(work, parent)
+    pool = pinned_pool.pin(blobs, job.id, lambda: _recipe(work, model), lambda: _pool_to_predict(work, reviewed | settled, old))
     shards.predict(work, pool)
+    gone = reviewed | settled | frozenset(pool_prediction.unreadable(blobs, job.id, pool))
     name = layout.totag(job.run, job.id)
-    gone = labelled_names | frozenset(pool_prediction.unreadable(blobs, job.id, pool))
-    images = _merged(work, pool, old, gone)
-    totag.write(blobs, name, images, _selection(work.settings.selection, pool.recipe.model))
-    tagged = parent.tagged if parent else ""
-    return commit_of(work, (parent.model if parent else "") or pool.recipe.model, name, tagged, pool)
+    totag.write(blobs, name, _merged(work, pool, old, gone), _selection(work.settings.selection, pool.recipe.model))
+    tagged, autolabelled = (parent.tagged, parent.autolabelled) if parent else ("", "")
+    return commit_of(work, (parent.model if parent else "") or pool.recipe.model, name, tagged, pool, autolabelled)
 
 
 def _labelled_names(work: Work, parent: Commit | None) -> frozenset[str]:

@@ -76,16 +76,28 @@ def precision_bound(wrong: int, reviewed: int, accepted: int, confidence: float)
     return 1 - low / accepted if accepted else 1.0
 
 
-def least_reviewed(wrong: int, precision: float, confidence: float) -> int:
-    """How many reviewed boxes prove the precision of any number of accepted ones, when so many of them were wrong."""
+def share_bound(wrong: int, reviewed: int, confidence: float) -> float:
+    """The share that is right at least, of however many more, when `wrong` of `reviewed` were wrong (Clopper and Pearson 1934)."""
     from scipy.stats import beta
 
+    return float(beta.ppf(1 - confidence, reviewed - wrong, wrong + 1)) if wrong < reviewed else 0.0
+
+
+def is_refuted(wrong: int, audited: int, precision: float, confidence: float) -> bool:
+    """Whether so many wrong ones among the audited refute, with this confidence, that the promised share is right."""
+    from scipy.stats import binom
+
+    return wrong > 0 and float(binom.sf(wrong - 1, audited, 1 - precision)) <= 1 - confidence
+
+
+def least_reviewed(wrong: int, precision: float, confidence: float) -> int:
+    """How many reviewed boxes prove the precision of any number of accepted ones, when so many of them were wrong."""
     low, high = wrong, wrong + 1
-    while beta.ppf(1 - confidence, high - wrong, wrong + 1) < precision:
+    while share_bound(wrong, high, confidence) < precision:
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if beta.ppf(1 - confidence, middle - wrong, wrong + 1) < precision else (low, middle)
+        low, high = (middle, high) if share_bound(wrong, middle, confidence) < precision else (low, middle)
     return high
 
 

@@ -12,7 +12,8 @@ from functools import partial
 from activelearning import layout, state
 from activelearning.state import RUNNING
 from activelearning.store import Message, Store
-from trainer import pinned_pool, pool_prediction, shard_messages
+from trainer import calibrating, pinned_pool, pool_prediction, shard_messages
+from trainer.calibration import Calibration
 from trainer.pinned_pool import PinnedPool
 from trainer.predictor import Predictor
 from trainer.work import Work, read_onnx
@@ -26,11 +27,12 @@ _PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A job's pool, and the model to predict it with; None: there is none, images are listed unseen."""
+    """A job's pool, and the model to predict it with; None: there is none, images are listed unseen. And its calibration, if it has one."""
 
     job: str
     pool: PinnedPool
     predictor: Predictor | None
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,12 +95,14 @@ def _predicting(store: Store, job: str, ready: Loaded | None) -> Loaded | None:
 
 def _loaded(store: Store, job: str, pool: PinnedPool) -> Loaded:
     recipe = pool.recipe
-    predictor = Predictor(read_onnx(store, recipe.model), recipe.family, recipe.prediction) if recipe.model else None
-    return Loaded(job, pool, predictor)
+    if not recipe.model:
+        return Loaded(job, pool, None, None)
+    predictor = Predictor(read_onnx(store, recipe.model), recipe.family, recipe.prediction)
+    return Loaded(job, pool, predictor, calibrating.read(store.labels, recipe.model))
 
 
 def _make(store: Store, job: Loaded, number: int, after_image: Callable[[], None]) -> bool:
-    return pool_prediction.predict_shard(store, job.job, job.pool, number, job.predictor, after_image)
+    return pool_prediction.predict_shard(store, job.job, job.pool, number, job.predictor, job.calibration, after_image)
 
 
 @dataclass(slots=True)

@@ -5,9 +5,10 @@ Rule: memory holds a few numbers an image, never a table: rows lie in a file bes
 
 import tempfile
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import BinaryIO
 
 from activelearning import ordering, table
@@ -16,15 +17,18 @@ from activelearning.labels import ImageLabels
 from activelearning.settings import Selection
 from activelearning.store import Blobs
 
+_BETWEEN_AUDITS = 9
 
-def write(blobs: Blobs, name: str, images: Iterable[ImageLabels], selection: Selection) -> int:
+
+def write(blobs: Blobs, name: str, images: Iterable[ImageLabels], selection: Selection, audits: Collection[str] = frozenset()) -> int:
     """Order the images by the selection, create the totag `name`, and return how many images it lists.
 
-    An image that comes twice counts once, the first time. A totag that is there already stays as it is.
+    An image that comes twice counts once, the first time. A totag that is there already stays as it is. The selection would put
+    `audits`, images that the model is sure of, last: one of them stands in every tenth place instead, as long as there are any.
     """
     with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as ordered:
         pool, ends = _spool(images, selection, rows)
-        order = ordering.order_pool(pool, selection)
+        order = _with_audits(ordering.order_pool(pool, selection), pool.images, audits)
         _copy_in_order(rows, ends, order, ordered)
         # Of two trainers that both believe they hold the job, the first one's stands.
         with suppress(BlobExists):
@@ -46,6 +50,15 @@ def _spool(images: Iterable[ImageLabels], selection: Selection, rows: BinaryIO) 
         ends.append(end)
         pool.add(labels.image, ordering.image_score(scored, selection), scored.image_confidence or 0.0, {b.label for b in labels.boxes})
     return pool, ends
+
+
+def _with_audits(order: Sequence[int], images: Sequence[str], audits: Collection[str]) -> Sequence[int]:
+    drawn = sorted((index for index in order if images[index] in audits), key=lambda index: images[index]) if audits else []
+    if not drawn:
+        return order
+    others = iter([index for index in order if images[index] not in audits])
+    mixed = [index for audit in drawn for index in (*islice(others, _BETWEEN_AUDITS), audit)]
+    return [*mixed, *others]
 
 
 def _confidence(labels: ImageLabels, selection: Selection) -> float:

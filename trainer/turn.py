@@ -5,6 +5,7 @@ killed at any instruction goes on where it was. Nothing of it counts before the 
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 from activelearning import commits, labelled, layout
 from activelearning.commits import Commit
@@ -12,7 +13,8 @@ from activelearning.errors import UserError
 from activelearning.iterations import Status
 from activelearning.labels import ImageLabels
 from activelearning.state import TRAIN
-from trainer import assessment, fitting, pinned_pool, pool_prediction, prepredict, shards, split, totag
+from trainer import accepting, assessment, fitting, pinned_pool, pool_prediction, prepredict, shards, split, totag
+from trainer.accepting import Accepted
 from trainer.work import Work, commit_of, list_pool, recipe_of
 
 
@@ -25,21 +27,28 @@ def _train(work: Work) -> Commit:
     blobs, job = work.store.labels, work.job
     parent = commits.latest(blobs)
     tagged = _labelled_set(work, parent)
-    test = _test_split(work, tagged, parent)
-    train_images = _without(tagged, test)
+    last = accepting.last_accepted(work, parent, tagged)
+    test = _test_split(work, tagged, parent, last)
+    evidence = (*test, *(labels for labels in _without(tagged, test) if labels.image in last.audited))
+    people = _without(tagged, evidence)
+    train_images = (*people, *_without(last.images, (*tagged, *test)))
     work.move(Status.TRAINING)
-    onnx = fitting.trained_model(work, train_images, test, parent)
+    # What a broken promise let in may be in the last model, so nothing of it is taken over.
+    onnx = fitting.trained_model(work, train_images, evidence, None if last.broken else parent)
     work.move(Status.TRAINING_COMPLETE)
     work.move(Status.EVALUATING)
-    assessment.assess(work, onnx, train_images, test, parent)
+    assessment.assess(work, onnx, people, train_images, test, None if last.broken else parent)
     work.move(Status.EVALUATION_COMPLETE)
     work.move(Status.INFERENCE)
     labelled_names = {labels.image for labels in (*tagged, *test)}
     pool = pinned_pool.pin(blobs, job.id, lambda: recipe_of(work, job.run), lambda: list_pool(work, labelled_names))
     shards.predict(work, pool)
-    totag.write(blobs, layout.totag(job.run), pool_prediction.predictions(blobs, job.id, pool), work.settings.selection)
+    images = partial(pool_prediction.predictions, blobs, job.id, pool)
+    division = accepting.divide(work, onnx, pool.recipe, evidence, images, job.run, last)
+    unsettled = (labels for labels in images() if labels.image not in division.settled)
+    totag.write(blobs, layout.totag(job.run), unsettled, work.settings.selection, division.audits)
     work.move(Status.INFERENCE_COMPLETE)
-    return commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool)
+    return commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool, job.run if division.made else "")
 
 
 def _labelled_set(work: Work, parent: Commit | None) -> tuple[ImageLabels, ...]:
@@ -55,11 +64,16 @@ def _labelled_set(work: Work, parent: Commit | None) -> tuple[ImageLabels, ...]:
     return labelled.read(blobs, layout.tagged(job.run)).images
 
 
-def _test_split(work: Work, tagged: tuple[ImageLabels, ...], parent: Commit | None) -> tuple[ImageLabels, ...]:
-    """The test split after new labels may have joined it. What the last model was trained on may not: it would test on its own lessons."""
+def _test_split(work: Work, tagged: tuple[ImageLabels, ...], parent: Commit | None, last: Accepted) -> tuple[ImageLabels, ...]:
+    """The test split after new labels may have joined it.
+
+    What the last model was trained on may not, for it would test on its own lessons; nor what was audited, for those images are the
+    easy ones.
+    """
     blobs = work.store.labels
     before = labelled.read(blobs, parent.tagged).images if parent and parent.tagged else ()
-    split.grow(blobs, tagged, {labels.image for labels in _without(tagged, before)}, work.settings.test)
+    new = {labels.image for labels in _without(tagged, before)} - last.audited
+    split.grow(blobs, tagged, new - fitting.trained_on(blobs, parent), work.settings.test)
     return labelled.read(blobs, layout.TEST).images
 
 

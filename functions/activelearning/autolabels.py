@@ -6,10 +6,10 @@ person said of an image always counts more, and an image drawn for the audit is 
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, BinaryIO
 
 from activelearning import layout, table
 from activelearning.errors import BlobExists, BlobMissing
@@ -62,14 +62,13 @@ def is_audit(image: str, seed: int, share: float) -> bool:
     return int.from_bytes(digest) < share * _DRAWS
 
 
-def write(blobs: Blobs, name: str, images: Iterable[ImageLabels], record: Record) -> None:
-    """Write the accepted images, then the record; those of an earlier, killed attempt stay."""
-    for blob, content in (
-        (layout.autolabelled(name), table.table_bytes(images)),
-        (layout.autolabel_record(name), json.dumps(asdict(record), ensure_ascii=False, indent=1).encode()),
-    ):
-        with suppress(BlobExists):
-            blobs.create(blob, content)
+def write(blobs: Blobs, name: str, accepted: BinaryIO, record: Record) -> None:
+    """Write the table of accepted images, then the record; those of an earlier, killed attempt stay."""
+    encoded = json.dumps(asdict(record), ensure_ascii=False, indent=1).encode()
+    with suppress(BlobExists):
+        blobs.create(layout.autolabelled(name), accepted)
+    with suppress(BlobExists):
+        blobs.create(layout.autolabel_record(name), encoded)
 
 
 def read(blobs: Blobs, name: str) -> Record | None:

@@ -36,6 +36,8 @@ class Commit:
     pool_images: int
     unreadable_images: int
     committed_at: float
+    autolabelled: str = ""
+    """What names the images that the machine accepted (`layout.autolabelled`); empty: none."""
 
 
 def latest(blobs: Blobs) -> Commit | None:

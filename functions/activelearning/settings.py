@@ -184,6 +184,9 @@ class Autolabel:
     confidence: Annotated[float, "How sure the proof must be.", between(0.5, 0.9999)] = 0.95
     max_missed: Annotated[float, "At most this share of the objects in accepted images may be missed.", between(0, 1)] = 0.05
     audit_share: Annotated[float, "Share of the accepted images that people review all the same.", between(0.001, 1)] = 0.05
+    train_share: Annotated[
+        float, "Train on at most so many accepted images for each that people reviewed; 0: on none.", between(0, 1000)
+    ] = 1.0
     seed: Annotated[int, "Of the draw of these images.", between(0, 2**32 - 1)] = 0
 
 

@@ -26,7 +26,7 @@ _mask = (
     | st.builds(Rle, st.text(max_size=20), st.integers(0, 9999), st.integers(0, 9999))
 )
 _measures = st.dictionaries(st.sampled_from(table.MEASURES), st.floats(allow_nan=False, allow_infinity=False)).map(
-    lambda found: tuple(sorted(found.items()))
+    lambda found: tuple((name, found[name]) for name in table.MEASURES if name in found)
 )
 _source = st.sampled_from([HUMAN, HUMAN_CONFIRMED, MODEL]) | _text.map("pseudo@{}".format)
 _box = st.builds(

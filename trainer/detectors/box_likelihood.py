@@ -18,11 +18,15 @@ def nll(kind: str, error: Tensor, log_scale: Tensor) -> Tensor:
 
     `laplace`: |e| / b + log b; `gaussian`: e² / 2σ² + log σ, with b or σ = exp(log_scale).
     """
-    if kind == "laplace":
-        return error.abs() * torch.exp(-log_scale) + log_scale
-    return 0.5 * error**2 * torch.exp(-2 * log_scale) + log_scale
+    return _NLL[kind](error, log_scale)
+
+
+_NLL = {
+    "laplace": lambda error, log_scale: error.abs() * torch.exp(-log_scale) + log_scale,
+    "gaussian": lambda error, log_scale: 0.5 * error**2 * torch.exp(-2 * log_scale) + log_scale,
+}
 
 
 def soft_bounded(log_scale: Tensor, limit: float = 8.0) -> Tensor:
-    """Within ±`limit`, smoothly: nearly unchanged near zero, with a gradient everywhere."""
-    return limit * torch.tanh(log_scale / limit)
+    """Within ±`limit`, smoothly: nearly unchanged near zero, with a gradient everywhere, however far out."""
+    return limit * log_scale / torch.sqrt(limit**2 + log_scale**2)

@@ -68,6 +68,7 @@ class CompactDetector(nn.Module):
         self.level_scale = nn.Parameter(torch.zeros(len(STRIDES)))
         # beside the weights, so that it is known what their scales mean whatever the settings say by then
         self.register_buffer("log_std_of_scale", torch.tensor(box_likelihood.LOG_STD_OF_SCALE[likelihood]))
+        self.register_buffer("strides", torch.tensor(STRIDES, dtype=torch.float32), persistent=False)
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
         self._initialise()
@@ -83,8 +84,14 @@ class CompactDetector(nn.Module):
         plain = logits, distances, log_scales + self.log_std_of_scale
         if class_masks is None or box_masks is None:
             return plain
-        sampled = [self._sampled_head(*level, class_masks, box_masks, number) for number, level in enumerate(features)]
-        return *plain, *(torch.cat(parts, 2) for parts in zip(*sampled, strict=True))
+        for_classes, for_boxes = (torch.cat([level.flatten(2) for level in levels], 2) for levels in zip(*features, strict=True))
+        sampled_logits = _masked(for_classes, self.classify.weight, self.classify.bias, class_masks)
+        sampled_sides = _masked(for_boxes, self.regress.weight[:4], self.regress.bias[:4], box_masks)
+        counts = [level.shape[2] * level.shape[3] for level, _ in features]
+        scales, strides = (
+            torch.cat([one[level].expand(count) for level, count in enumerate(counts)]) for one in (self.level_scale, self.strides)
+        )
+        return *plain, sampled_logits, _distances(sampled_sides, scales[:, None], strides[:, None])
 
     def losses(self, images: Tensor, targets: Targets) -> Mapping[str, Tensor]:
         """Varifocal, GIoU and likelihood terms; see `compact_loss`."""
@@ -108,17 +115,7 @@ class CompactDetector(nn.Module):
         logits = self.classify(self.dropout(for_classes))
         sides = self.regress(self.dropout(for_boxes)).flatten(2).transpose(1, 2).float()
         log_scales = box_likelihood.soft_bounded(sides[..., 4:])
-        return logits.flatten(2).transpose(1, 2).float(), self._distances(sides[..., :4], level), log_scales
-
-    def _sampled_head(
-        self, for_classes: Tensor, for_boxes: Tensor, class_masks: Tensor, box_masks: Tensor, level: int
-    ) -> tuple[Tensor, Tensor]:
-        logits = _masked(for_classes, self.classify.weight, self.classify.bias, class_masks)
-        sides = _masked(for_boxes, self.regress.weight[:4], self.regress.bias[:4], box_masks)
-        return logits, self._distances(sides, level)
-
-    def _distances(self, sides: Tensor, level: int) -> Tensor:
-        return (sides + self.level_scale[level]).clamp(-6, 6).exp() * STRIDES[level]
+        return logits.flatten(2).transpose(1, 2).float(), _distances(sides[..., :4], self.level_scale[level], STRIDES[level]), log_scales
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *further: Any) -> None:
         # weights from before there was a choice are of the only kind there was
@@ -195,10 +192,14 @@ class _Tower(nn.Module):
         return features
 
 
+def _distances(sides: Tensor, scale: Tensor, stride: Tensor | float) -> Tensor:
+    return (sides + scale).clamp(-6, 6).exp() * stride
+
+
 def _masked(features: Tensor, weight: Tensor, bias: Tensor, masks: Tensor) -> Tensor:
-    """The layer's answers (B, T, A, K) for features (B, F, h, w) under each of T masks (T, F); `weight` is (K, F, 1, 1)."""
+    """The layer's answers (B, T, A, K) for features (B, F, A) under each of T masks (T, F); `weight` is (K, F, 1, 1)."""
     thinned = (masks[:, None, :] * weight[None, :, :, 0, 0]).flatten(0, 1)
-    product = torch.matmul(thinned, features.flatten(2)).unflatten(1, (-1, weight.shape[0]))
+    product = torch.matmul(thinned, features).unflatten(1, (-1, weight.shape[0]))
     return (product + bias[None, None, :, None]).transpose(2, 3).float()
 
 
