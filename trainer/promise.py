@@ -8,6 +8,9 @@ sureness on is refuted unless, with the stated confidence, no more of the pool's
 come from one population, the number of wrong ones among reviewed and accepted together follows the hypergeometric distribution. Ever
 looser thresholds are tested in a fixed order until one fails, so that looking for the loosest costs no confidence (fixed sequences,
 Maurer et al. 1995). Where the order begins depends on how many boxes there are, never on which of them are right.
+
+Boxes of one image are right or wrong together more often than chance would have it, so they prove less than as many from as many images:
+all counts are divided by the design effect that the reviewed boxes show (Kish 1965; for exact bounds Korn and Graubard 1998).
 """
 
 import bisect
@@ -19,6 +22,7 @@ import numpy as np
 _ALLOWED_AT_START = (2, 1, 0)
 """The first threshold tested lets in as many boxes as prove the promise though so many of them are wrong: the first of these numbers for
 which there are enough. Begun earlier, a single wrong box among the surest would end it."""
+_LEAST = 0.005
 _STRIDE = 1.15
 """Each threshold tested lets in so many times as many reviewed boxes as the one before."""
 
@@ -48,19 +52,29 @@ class Rule:
         return f"{self.label}: not enough evidence: about {self.needed:,} more reviewed boxes of class {self.label} needed"
 
 
-def class_rule(label: str, sureness: np.ndarray, correct: np.ndarray, pool: np.ndarray, *, precision: float, confidence: float) -> Rule:
+def class_rule(
+    label: str,
+    sureness: np.ndarray,
+    correct: np.ndarray,
+    image: np.ndarray,
+    pool: np.ndarray,
+    *,
+    precision: float,
+    confidence: float,
+) -> Rule:
     """The loosest rule for one class that the reviewed boxes prove.
 
-    `sureness` (N,) and `correct` (N,) bool of the reviewed boxes, which the model was not trained on; `pool` (M,) the sureness of the
-    boxes to accept from. Equal sureness is accepted or refused together.
+    `sureness` (N,), `correct` (N,) bool and `image` (N,) int of the reviewed boxes, which the model was not trained on; `pool` (M,) the
+    sureness of the boxes to accept from. Equal sureness is accepted or refused together.
     """
     order = np.argsort(-sureness, kind="stable")
-    evidence = _Evidence(sureness[order], np.cumsum(~correct[order]), np.sort(pool), 1 - precision)
+    effect = _design_effects(image[order], correlation(sureness, correct, image))
+    evidence = _Evidence(sureness[order], np.cumsum(~correct[order]), effect, np.sort(pool), 1 - precision)
     accepted = _loosest(evidence, 1 - confidence)
     if accepted is None:
         return Rule(label, None, len(order), int((~correct).sum()), 0.0, _needed(evidence, 1 - confidence))
     reviewed, wrong = accepted + 1, int(evidence.wrong[accepted])
-    bound = precision_bound(wrong, reviewed, evidence.accepted(accepted), confidence)
+    bound = evidence.bound(accepted, confidence)
     return Rule(label, float(evidence.sureness[accepted]), reviewed, wrong, bound, 0)
 
 
@@ -103,10 +117,12 @@ def least_reviewed(wrong: int, precision: float, confidence: float) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Evidence:
-    """Reviewed boxes, surest first, how many up to each are wrong, the pool's sureness ascending, and the share allowed to be wrong."""
+    """Reviewed boxes, surest first, how many up to each are wrong and with what design effect, the pool's sureness ascending, and the
+    share allowed to be wrong."""
 
     sureness: np.ndarray
     wrong: np.ndarray
+    effect: np.ndarray
     pool: np.ndarray
     allowed: float
 
@@ -116,12 +132,50 @@ class _Evidence:
 
     def proves(self, index: int, wrong: int, doubt: float) -> bool:
         """Whether the boxes up to this one, so many of them wrong, refute that too many accepted ones are wrong."""
-        accepted = self.accepted(index)
-        return _chance(wrong, index + 1, accepted, math.floor(self.allowed * accepted + 1e-9) + 1) <= doubt
+        effect = float(self.effect[index])
+        reviewed, accepted = int((index + 1) / effect), math.ceil(self.accepted(index) / effect)
+        allowed = math.floor(self.allowed * accepted + 1e-9)
+        return _chance(min(math.ceil(wrong / effect), reviewed), reviewed, accepted, allowed + 1) <= doubt
+
+    def bound(self, index: int, confidence: float) -> float:
+        """What is proved of the boxes that are as sure as this reviewed one."""
+        effect = float(self.effect[index])
+        reviewed, accepted = int((index + 1) / effect), math.ceil(self.accepted(index) / effect)
+        return precision_bound(min(math.ceil(int(self.wrong[index]) / effect), reviewed), reviewed, accepted, confidence)
 
     def places(self) -> np.ndarray:
         """The indices at which a threshold may lie: the last of equally sure boxes."""
         return np.flatnonzero(np.append(np.diff(self.sureness) != 0, True)[: len(self.sureness)])
+
+
+def correlation(sureness: np.ndarray, correct: np.ndarray, image: np.ndarray) -> float:
+    """How alike the boxes of one image are, 0..1: the mean correlation of being right between two of them, given how sure each is.
+
+    What sureness explains is taken away first (isotonic regression), or images of easy boxes would look alike.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    if correct.all() or not correct.any():
+        return 0.0
+    expected = IsotonicRegression(out_of_bounds="clip").fit(sureness, correct.astype(float)).predict(sureness).clip(_LEAST, 1 - _LEAST)
+    _, image = np.unique(image, return_inverse=True)
+    together, alone = (_pairs(image, values) for values in (correct - expected, np.sqrt(expected * (1 - expected))))
+    return float(np.clip(together / alone, 0, 1)) if alone > 0 else 0.0
+
+
+def _pairs(image: np.ndarray, values: np.ndarray) -> float:
+    """The sum over all ordered pairs of two boxes of one image of the product of their values."""
+    return float((np.bincount(image, values) ** 2 - np.bincount(image, values**2)).sum())
+
+
+def _design_effects(image: np.ndarray, correlated: float) -> np.ndarray:
+    """(N,) for every number of boxes, from the first on: how many boxes count as much as one that is the only one of its image."""
+    seen: dict[int, int] = {}
+    beside = np.zeros(len(image))
+    for index, one in enumerate(image.tolist()):
+        beside[index] = 2 * seen.get(one, 0)
+        seen[one] = seen.get(one, 0) + 1
+    return 1 + correlated * np.cumsum(beside) / np.arange(1, len(image) + 1)
 
 
 def _chance(wrong: int, reviewed: int, accepted: int, wrong_accepted: int) -> float:

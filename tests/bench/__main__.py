@@ -20,6 +20,9 @@ BENCHMARKS = {
     "cold": "tests.bench.cold",
     "transfer": "tests.bench.transfer",
     "events": "tests.bench.events",
+    "mc": "tests.bench.mc",
+    "calibration": "tests.bench.calibration",
+    "promise": "tests.bench.promise",
 }
 """Name → module with `run(args) -> dict`, imported when it is asked for."""
 

@@ -16,7 +16,7 @@ from activelearning.store import Store, open_store
 from tests.clock import Clock
 from tests.trainer import loops
 from tests.trainer.scenes import CLASSES, SIZE, onnx
-from trainer import performance, pinned_pool, pool_prediction, shards, totag
+from trainer import drafts, performance, pinned_pool, pool_prediction, shards, totag
 from trainer.detections import Detections
 from trainer.evaluation import Metric, Metrics
 from trainer.pinned_pool import PinnedPool, Recipe
@@ -84,7 +84,7 @@ def test_a_prediction_becomes_drafts_in_fractions() -> None:
     xyxy = np.array([[64, 48, 320, 240], [10, 10, 10.0000001, 20]], np.float32)
     scores = np.array([[0.75, 0.1], [0.5, 0.2]], np.float32)
     found = Detections(xyxy, scores.max(1), np.array([0, 0]), scores)
-    labels = pool_prediction.image_labels(Predicted("a.jpg", found, (640, 480)), ("deer", "fox"), "hash")
+    labels = drafts.image_labels(Predicted("a.jpg", found, (640, 480)), ("deer", "fox"), "hash")
     (box,) = labels.boxes
     assert box.xyxy == (0.1, 0.1, 0.5, 0.5) and (box.label, box.confidence, box.source) == ("deer", 0.75, "model")
     # −¾ log₂ ¾ − ¼ log₂ ¼ = 0.811278, −0.1 log₂ 0.1 − 0.9 log₂ 0.9 = 0.468996; background 1 − 0.75 is second best
@@ -141,4 +141,4 @@ def test_predicted_drafts_carry_size_hash_and_measures() -> None:
     store.images.create("a.png", loops.png(0))
     (labels,) = predict(store, pinned_pool.pin(store.labels, "job", recipe, lambda: PinnedPool(("a.png",), 0.0, 1)))
     assert (labels.width, labels.height) == SIZE and len(labels.content_hash) == 16
-    assert {box.label for box in labels.boxes} <= set(CLASSES) and all(len(box.measures) == 2 for box in labels.boxes)
+    assert {box.label for box in labels.boxes} <= set(CLASSES) and all(len(box.measures) == 10 for box in labels.boxes)
