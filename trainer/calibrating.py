@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from activelearning import layout
+from activelearning import journal, layout
 from activelearning.errors import BlobExists, BlobMissing, UserError
 from activelearning.store import Blobs
 from trainer import calibration
@@ -31,6 +31,21 @@ def write(work: Work, run: str, test: HeldOut) -> None:
     before, after = (figures.detection for figures in (fitted.before, fitted.after))
     if before and after:
         work.tell(f"calibrated: D-ECE {before.d_ece:.4f} before, {after.d_ece:.4f} after")
+
+
+def replace(work: Work, run: str, fitted: Calibration) -> None:
+    """Put another calibration in the place of a run's; what is predicted from now on goes by it."""
+    replace_file(work.store.labels, layout.model(run, _FILE), calibration.to_json(fitted).encode())
+    journal.write(work.store.labels, "trainer", "calibrated anew", work.clock(), run=run)
+
+
+def replace_file(blobs: Blobs, name: str, content: bytes) -> None:
+    """Write a blob, whatever was there. Raises `BlobChanged` when a rival writes it at this very moment."""
+    try:
+        etag: str | None = blobs.head(name).etag
+    except BlobMissing:
+        etag = None
+    blobs.replace(name, content, etag)
 
 
 def fit(work: Work, test: HeldOut, options: Options) -> Calibration:

@@ -13,6 +13,7 @@ from activelearning.commandline import Commands, add_json, emit, plural
 from activelearning.errors import UserError
 from activelearning.state import QUEUED, RUNNING, Job, State
 from activelearning.store import Store, open_store
+from trainer import study_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +47,7 @@ def commands() -> Commands:
     repartition.add_argument("store", metavar="STORE")
     repartition.add_argument("--test-percentage", type=float, required=True, metavar="SHARE", help="share of all labelled images, 0 to 1")
     add_json(repartition)
+    study_commands.add(program)
     return program
 
 

@@ -91,7 +91,11 @@ def fit(size: tuple[int, int], into: tuple[int, int]) -> tuple[int, int]:
 
 def read_image(source: bytes | Path, into: tuple[int, int]) -> DetectorImage:
     """Decode an image file and letterbox it into an input of (W, H) pixels. Raises `UserError` as `decode_image` does."""
-    pixels, size = decode_image(source, into)
+    return letterboxed(*decode_image(source, into), into)
+
+
+def letterboxed(pixels: np.ndarray, size: tuple[int, int], into: tuple[int, int]) -> DetectorImage:
+    """Letterbox pixels (h, w, 3) uint8 RGB of an image whose full upright size is `size` (w, h)."""
     inner = fit(size, into)
     left, top = (into[0] - inner[0]) // 2, (into[1] - inner[1]) // 2
     canvas = np.full((into[1], into[0], 3), FILL, np.uint8)

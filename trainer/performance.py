@@ -24,6 +24,11 @@ def rows(run: str, metrics: Metrics, labelled_images: int, test_images: int, at:
     ]
 
 
+def read(blobs: Blobs) -> list[Mapping[str, Any]]:
+    """All rows of `performance.csv`, values as text; none before the first evaluation."""
+    return _read(blobs)[1]
+
+
 def publish(blobs: Blobs, run_rows: list[dict[str, Any]]) -> None:
     """Append a run's rows by compare-and-swap, unless the run's are there already."""
     while run_rows:

@@ -194,10 +194,13 @@ def fit(
     The weights are those of the highest mean over the IoU levels of what the budget leaves to gain. What a confidence promises, it
     promises for a mix that was chosen without looking: so with more than one uncertainty a half of the images, drawn by `seed`, finds
     the weights, and the other half the thresholds. With `own_from`, each class of at least so many correct and so many false detections
-    at every level has a rule of its own, and all others have one together; the budget then holds in each of these parts.
+    at every level has a rule of its own, and all others have one together; the budget then holds in each of these parts. A confidence
+    is that of one part at one level.
 
     Where nothing can be promised, for there are too few detections, the correct budget removes nothing and the false one everything.
     """
+    if len(classes) != judged.objects.shape[1]:
+        raise ValueError(f"the detections are of {judged.objects.shape[1]} classes, not of {len(classes)}")
     levels = np.array([judged.correct(iou) for iou in ious])
     everything = _Part(_columns(values, len(judged)), levels, judged.image)
     splits = budget.confidence is not None and len(values) > 1

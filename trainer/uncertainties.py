@@ -251,6 +251,8 @@ def _ascended(weights: np.ndarray, columns: np.ndarray, levels: Sequence[Protect
 
 
 def _score(values: np.ndarray, levels: Sequence[Protected]) -> float:
+    # in units of their deviation, so that this keeps all but what rounding has pulled apart
+    values = np.round(values, 9)
     shares = [share for level in levels if (share := beyond(values, level)) is not None]
     # the sum of the same shares can differ in its last digit
     return round(sum(shares) / len(shares), 12) if shares else 0.0

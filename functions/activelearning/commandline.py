@@ -19,7 +19,12 @@ _SECRET = re.compile(r"\b(AccountKey|SharedAccessSignature|sig|code)=[^;&'\"\s]+
 _MOST_WARNINGS = 20
 
 Command = Callable[[argparse.Namespace], None]
-_EXTRAS = frozenset({"azure", "faster_coco_eval", "numpy", "obstore", "onnx", "onnxruntime", "onnxscript", "requests", "torch"})
+_EXTRAS = frozenset(
+    {
+        *("azure", "obstore", "requests"),
+        *("faster_coco_eval", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript", "pyarrow", "scipy", "sklearn", "torch"),
+    }
+)
 """What comes only with the extras `azure`, `functions` and `trainer`."""
 _FOR_AZURE = ("azure.core", "azure.identity", "azure.storage", "obstore", "requests")
 T = TypeVar("T")

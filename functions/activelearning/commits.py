@@ -37,7 +37,9 @@ class Commit:
     unreadable_images: int
     committed_at: float
     autolabelled: str = ""
-    """What names the images that the machine accepted (`layout.autolabelled`); empty: none."""
+    """The division of the pool whose accepted images nobody need see (`layout.division`); empty: none."""
+    predicted: str = ""
+    """The job with whose model and settings everything in `totag` was predicted; empty: not all of it with the same, or unknown."""
 
 
 def latest(blobs: Blobs) -> Commit | None:

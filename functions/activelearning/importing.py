@@ -16,7 +16,7 @@ from time import gmtime, strftime
 from activelearning import commits, decisions, formats, labelled, layout, state, steps, table
 from activelearning.errors import BlobExists, BlobMissing, UserError
 from activelearning.images import upright_size
-from activelearning.labels import MODEL, ImageLabels, Problem, Reading, Review
+from activelearning.labels import MODEL, PSEUDO, ImageLabels, Problem, Reading, Review
 from activelearning.matching import with_blob_names, with_known_classes
 from activelearning.state import Upload
 from activelearning.store import Blobs, Store
@@ -67,8 +67,8 @@ def read_truth(path: Path, form: str | None) -> Reading:
 
 
 def _finished(labels: ImageLabels) -> ImageLabels:
-    # A model's box shows that this is one of our own drafts.
-    drafts = any(box.source == MODEL for box in labels.boxes)
+    # A machine's box shows that this is one of our own drafts.
+    drafts = any(box.source == MODEL or box.source.startswith(PSEUDO) for box in labels.boxes)
     return labels if drafts else replace(labels, review=Review.REVIEWED)
 
 

@@ -15,6 +15,8 @@ from activelearning.errors import BoxError
 HUMAN = "human"
 HUMAN_CONFIRMED = "human-confirmed"
 MODEL = "model"
+PSEUDO = "pseudo@"
+"""Before the name of a run: a box that the machine accepted by itself."""
 _SOURCE = re.compile(r"human|human-confirmed|model|pseudo@.+")
 
 BACKGROUND = "NULL"

@@ -61,14 +61,19 @@ def tagged(run: str) -> str:
     return f"tagged/{run}.csv"
 
 
-def autolabelled(run: str) -> str:
-    """The images whose boxes the machine accepted by itself in a run."""
-    return f"autolabelled/{run}.csv"
+def division(run: str, job: str = "") -> str:
+    """What names a division of the pool into accepted images and others: its run, or a run and what asked for it anew."""
+    return f"{run}-{job[-8:]}" if job else run
 
 
-def autolabel_record(run: str) -> str:
+def autolabelled(division: str) -> str:
+    """The images whose boxes the machine accepted by itself."""
+    return f"autolabelled/{division}.csv"
+
+
+def autolabel_record(division: str) -> str:
     """What was promised of them, and why."""
-    return f"autolabelled/{run}.json"
+    return f"autolabelled/{division}.json"
 
 
 def uploads(run: str) -> str:

@@ -1,0 +1,122 @@
+"""The report of a run in the store: gathers the facts, writes page and plots beside the model."""
+
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from activelearning import autolabels, claims, journal, layout
+from activelearning.errors import BlobExists
+from activelearning.labels import ImageLabels
+from trainer import calibrating, calibration, performance, report, thresholding, uncertainties
+from trainer.calibration import Calibrated, Calibration
+from trainer.report import EvaluatedImage, Facts, Pool, Report, Separation
+from trainer.study import Study
+from trainer.thresholding import Budget
+
+PAGE = "report.html"
+_SHARE = 0.95
+
+
+def write(study: Study, made_at: float, pool: Iterable[ImageLabels]) -> None:
+    """Write a run's report beside its model, unless it is there."""
+    blobs, run = study.work.store.labels, study.run
+    if blobs.exists(layout.model(run, PAGE)):
+        return
+    for name, content in _files(make(study, made_at, pool)).items():
+        with suppress(BlobExists):
+            blobs.create(layout.model(run, name), content)
+
+
+def replace(study: Study, made: Report) -> str:
+    """Put a report beside the model in the place of one that may be there, and return the page's name."""
+    blobs = study.work.store.labels
+    for name, content in _files(made).items():
+        calibrating.replace_file(blobs, layout.model(study.run, name), content)
+    return layout.model(study.run, PAGE)
+
+
+def _files(made: Report) -> dict[str, bytes]:
+    return {**{f"report/{name}": png for name, png in made.pngs.items()}, PAGE: made.html.encode()}
+
+
+def make(study: Study, made_at: float, pool: Iterable[ImageLabels]) -> Report:
+    """The report of a run; `pool` are the images that nobody has labelled, with what the model says of them."""
+    return report.write(_facts(study, made_at, pool))
+
+
+def current_pool(study: Study) -> Iterable[ImageLabels]:
+    """What the current totag says, if it is of this run's model."""
+    if not study.commit or study.commit.model != study.run:
+        return ()
+    return (group.labels for group in claims.walk(study.work.store.labels, study.commit.totag))
+
+
+def _facts(study: Study, made_at: float, pool: Iterable[ImageLabels]) -> Facts:
+    held_out, judged, settings = study.held_out, study.judged, study.work.settings
+    fitted = calibrating.read(study.work.store.labels, study.run)
+    calibrated = _out_of_fold(study, fitted)
+    values = uncertainties.of(judged.detections)
+    names = zip(held_out.images, held_out.sizes, held_out.truth, strict=True)
+    return Facts(
+        run=study.run,
+        made_at=f"{journal.utc(made_at)[:19]}Z",
+        classes=settings.classes,
+        performance=performance.read(study.work.store.labels),
+        judged=judged,
+        images=tuple(EvaluatedImage(name, size, truth) for name, size, truth in names),
+        image=lambda name: _image(study, name),
+        shown_from=settings.drafts.min_confidence,
+        probability=None if calibrated is None else calibrated.probability,
+        std=None if calibrated is None else calibrated.total,
+        uncertainties=values,
+        separations=_separations(study, values),
+        budget=_SHARE,
+        pool=_pool(study, pool),
+        calibration=_before_and_after(fitted) if fitted else {},
+    )
+
+
+def _out_of_fold(study: Study, fitted: Calibration | None) -> Calibrated | None:
+    # what is shown must not have been learned from the very boxes it is shown of
+    return fitted and calibration.cross_fitted(study.judged, study.sizes, fitted.options)
+
+
+def _image(study: Study, name: str) -> Image.Image | None:
+    pixels = study.pixels(name)
+    return None if pixels is None else Image.fromarray(pixels)
+
+
+def _separations(study: Study, values: Mapping[str, np.ndarray]) -> tuple[Separation, ...]:
+    """Over all classes, at IoU 0.5."""
+    correct, budget = study.judged.correct(), Budget(share=_SHARE, confidence=None)
+    rows = uncertainties.separations(study.judged, values, study.work.settings.classes, share=_SHARE, ious=(0.5,))
+    return tuple(
+        Separation(
+            row.uncertainty, row.auc, row.jsd, row.fd_at_cd, row.cd_at_fd, thresholding.threshold(values[row.uncertainty], correct, budget)
+        )
+        for row in rows
+        if row.label == uncertainties.ALL and row.iou == 0.5
+    )
+
+
+def _pool(study: Study, images: Iterable[ImageLabels]) -> Pool | None:
+    confidence = np.array([labels.image_confidence or 0.0 for labels in images])
+    record = autolabels.read(study.work.store.labels, study.run)
+    counts = {"accepted": record.images, "audit": record.audits, "to examine": record.examine} if record else {}
+    return Pool(confidence, counts) if len(confidence) or counts else None
+
+
+def _before_and_after(fitted: Calibration) -> dict[str, tuple[float, float]]:
+    """Every figure that both have, by its name."""
+    before, after = (_flat(asdict(figures)) for figures in (fitted.before, fitted.after))
+    return {name: (value, after[name]) for name, value in before.items() if name in after}
+
+
+def _flat(figures: Mapping[str, Any]) -> dict[str, float]:
+    named = {f"{part} {name}": value for part, values in figures.items() if isinstance(values, dict) for name, value in values.items()}
+    return {name: value for name, value in named.items() if isinstance(value, float) and math.isfinite(value)}
