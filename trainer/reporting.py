@@ -1,10 +1,8 @@
 """The report of a run in the store: gathers the facts, writes page and plots beside the model."""
 
-import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,24 +10,38 @@ from PIL import Image
 from activelearning import autolabels, claims, journal, layout
 from activelearning.errors import BlobExists
 from activelearning.labels import ImageLabels
-from trainer import calibrating, calibration, performance, report, thresholding, uncertainties
+from trainer import budgets, calibrating, calibration, performance, report, uncertainties
+from trainer.budgets import Budget
 from trainer.calibration import Calibrated, Calibration
 from trainer.report import EvaluatedImage, Facts, Pool, Report, Separation
 from trainer.study import Study
-from trainer.thresholding import Budget
 
 PAGE = "report.html"
 _SHARE = 0.95
+_SHOWN = {
+    "D-ECE of confidence": ("detection", "d_ece"),
+    "MCE of confidence": ("detection", "mce"),
+    "Brier score of confidence": ("detection", "brier"),
+    "NLL of confidence": ("detection", "nll"),
+    "LaECE of confidence": ("detection", "la_ece"),
+    "ECE of the class": ("closed_set", "ece"),
+    "SCE of the class": ("closed_set", "sce"),
+    "NLL of the class": ("closed_set", "nll"),
+    "ECE of corners": ("total", "ece"),
+    "NLL of corners": ("total", "nll"),
+    "RMSUE of corners, px": ("total", "rmsue"),
+    "sharpness of corners, px": ("total", "sharpness"),
+    "CRPS of corners, px": ("total", "crps"),
+    "interval score of corners, px": ("total", "interval_score"),
+}
+"""What the calibration page shows, and which of the calibration's figures that is."""
 
 
-def write(study: Study, made_at: float, pool: Iterable[ImageLabels]) -> None:
-    """Write a run's report beside its model, unless it is there."""
-    blobs, run = study.work.store.labels, study.run
-    if blobs.exists(layout.model(run, PAGE)):
-        return
-    for name, content in _files(make(study, made_at, pool)).items():
+def write(study: Study, made: Report) -> None:
+    """Write a report beside its model; what an earlier, killed attempt wrote stays."""
+    for name, content in _files(made).items():
         with suppress(BlobExists):
-            blobs.create(layout.model(run, name), content)
+            study.work.store.labels.create(layout.model(study.run, name), content)
 
 
 def replace(study: Study, made: Report) -> str:
@@ -97,7 +109,7 @@ def _separations(study: Study, values: Mapping[str, np.ndarray]) -> tuple[Separa
     rows = uncertainties.separations(study.judged, values, study.work.settings.classes, share=_SHARE, ious=(0.5,))
     return tuple(
         Separation(
-            row.uncertainty, row.auc, row.jsd, row.fd_at_cd, row.cd_at_fd, thresholding.threshold(values[row.uncertainty], correct, budget)
+            row.uncertainty, row.auc, row.jsd, row.fd_at_cd, row.cd_at_fd, budgets.threshold(values[row.uncertainty], correct, budget)
         )
         for row in rows
         if row.label == uncertainties.ALL and row.iou == 0.5
@@ -112,11 +124,10 @@ def _pool(study: Study, images: Iterable[ImageLabels]) -> Pool | None:
 
 
 def _before_and_after(fitted: Calibration) -> dict[str, tuple[float, float]]:
-    """Every figure that both have, by its name."""
-    before, after = (_flat(asdict(figures)) for figures in (fitted.before, fitted.after))
-    return {name: (value, after[name]) for name, value in before.items() if name in after}
-
-
-def _flat(figures: Mapping[str, Any]) -> dict[str, float]:
-    named = {f"{part} {name}": value for part, values in figures.items() if isinstance(values, dict) for name, value in values.items()}
-    return {name: value for name, value in named.items() if isinstance(value, float) and math.isfinite(value)}
+    """The figures that the report shows, by the names it shows them by; those that both have."""
+    before, after = asdict(fitted.before), asdict(fitted.after)
+    return {
+        shown: (before[part][name], after[part][name])
+        for shown, (part, name) in _SHOWN.items()
+        if before[part] is not None and after[part] is not None
+    }

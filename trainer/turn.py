@@ -5,15 +5,16 @@ killed at any instruction goes on where it was. Nothing of it counts before the 
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
-from activelearning import commits, labelled, layout
+from activelearning import claims, commits, labelled, layout
 from activelearning.commits import Commit
-from activelearning.errors import UserError
+from activelearning.errors import ActiveLearningError, UserError
 from activelearning.iterations import Status
-from activelearning.labels import ImageLabels
+from activelearning.labels import ImageLabels, Problem
 from activelearning.state import TRAIN
-from trainer import accepting, assessment, fitting, pinned_pool, pool_prediction, prepredict, shards, split, totag
+from trainer import accepting, assessment, fitting, pinned_pool, pool_prediction, prepredict, reporting, shards, split, study, totag
 from trainer.accepting import Accepted
 from trainer.work import Work, commit_of, list_pool, recipe_of
 
@@ -27,7 +28,7 @@ def _train(work: Work) -> Commit:
     blobs, job = work.store.labels, work.job
     parent = commits.latest(blobs)
     tagged = _labelled_set(work, parent)
-    last = accepting.last_accepted(work, parent, tagged)
+    last = accepting.last_accepted(work, parent, tagged, layout.division(job.run))
     test = _test_split(work, tagged, parent, last)
     evidence = (*test, *(labels for labels in _without(tagged, test) if labels.image in last.audited))
     people = _without(tagged, evidence)
@@ -44,11 +45,32 @@ def _train(work: Work) -> Commit:
     pool = pinned_pool.pin(blobs, job.id, lambda: recipe_of(work, job.run), lambda: list_pool(work, labelled_names))
     shards.predict(work, pool)
     images = partial(pool_prediction.predictions, blobs, job.id, pool)
-    division = accepting.divide(work, onnx, pool.recipe, evidence, images, job.run, last)
+    division = accepting.divide(work, onnx, pool.recipe, evidence, images, layout.division(job.run), last)
     unsettled = (labels for labels in images() if labels.image not in division.settled)
     totag.write(blobs, layout.totag(job.run), unsettled, work.settings.selection, division.audits)
+    if work.settings.policy.report and test:
+        _report(work, onnx, test)
     work.move(Status.INFERENCE_COMPLETE)
-    return commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool, job.run if division.made else "")
+    return replace(
+        commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool), autolabelled=division.name, predicted=job.id
+    )
+
+
+def _report(work: Work, onnx: bytes, test: tuple[ImageLabels, ...]) -> None:
+    """Write the run's report. It is for people to look at: what is wrong with it is said, and a training of days is not lost for it."""
+    page, found = layout.model(work.job.run, reporting.PAGE), study.of_model(work, work.job.run, onnx, test, None)
+    if work.store.labels.exists(page):
+        return
+    try:
+        pool = (group.labels for group in claims.walk(work.store.labels, layout.totag(work.job.run)))
+        made = reporting.make(found, work.clock(), pool)
+    except Exception as error:
+        if isinstance(error, ActiveLearningError) and not isinstance(error, UserError):
+            raise
+        work.report([Problem(page, f"the report could not be made ({type(error).__name__}: {error})")])
+        return
+    reporting.write(found, made)
+    work.tell(f"report: {page}")
 
 
 def _labelled_set(work: Work, parent: Commit | None) -> tuple[ImageLabels, ...]:
@@ -73,7 +95,7 @@ def _test_split(work: Work, tagged: tuple[ImageLabels, ...], parent: Commit | No
     blobs = work.store.labels
     before = labelled.read(blobs, parent.tagged).images if parent and parent.tagged else ()
     new = {labels.image for labels in _without(tagged, before)} - last.audited
-    split.grow(blobs, tagged, new - fitting.trained_on(blobs, parent), work.settings.test)
+    split.grow(blobs, tagged, new - fitting.trained_on(blobs, parent.model if parent else ""), work.settings.test)
     return labelled.read(blobs, layout.TEST).images
 
 

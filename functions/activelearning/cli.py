@@ -43,6 +43,7 @@ def commands() -> Commands:
     export.add_argument("store", metavar="STORE")
     export.add_argument("--format", required=True, choices=_EXPORTS)
     export.add_argument("--to", required=True, type=Path, metavar="DIR", help="a new or empty folder")
+    export.add_argument("--with-accepted", action="store_true", help="also the images that the machine accepted without a look")
     add_json(export)
     return program
 
@@ -262,7 +263,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
     store, settings = _open(arguments.store)
     with busy("writing labels"):
-        count = importing.export_labels(store, arguments.format, arguments.to, settings.classes)
+        count = importing.export_labels(store, arguments.format, arguments.to, settings.classes, with_accepted=arguments.with_accepted)
     emit(arguments, {"images": count, "folder": str(arguments.to)}, f"{plural(count, 'image')} written to {arguments.to}")
 
 

@@ -39,7 +39,7 @@ class Commit:
     autolabelled: str = ""
     """The division of the pool whose accepted images nobody need see (`layout.division`); empty: none."""
     predicted: str = ""
-    """The job with whose model and settings everything in `totag` was predicted; empty: not all of it with the same, or unknown."""
+    """The job with whose model and settings all that is in `totag` or accepted was predicted; empty: not all with the same, or unknown."""
 
 
 def latest(blobs: Blobs) -> Commit | None:

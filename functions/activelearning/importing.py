@@ -6,14 +6,14 @@ what was visited, CVAT by the tag `reviewed` where the task has one, our CSV by 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from time import gmtime, strftime
 
-from activelearning import commits, decisions, formats, labelled, layout, state, steps, table
+from activelearning import autolabels, commits, decisions, formats, labelled, layout, state, steps, table
 from activelearning.errors import BlobExists, BlobMissing, UserError
 from activelearning.images import upright_size
 from activelearning.labels import MODEL, PSEUDO, ImageLabels, Problem, Reading, Review
@@ -136,13 +136,26 @@ def _untold(store: Store) -> Iterator[Upload]:
         yield Upload(name, layout.batch_of_reviewed(name) or "", (), store.labels.head(name).modified)
 
 
-def export_labels(store: Store, form: str, target: Path, classes: Sequence[str]) -> int:
-    """Write the labelled set in a tool's format into a new or empty folder and return the number of images."""
-    images = tuple(replace(labels, review=Review.REVIEWED) for labels in current_labels(store))
+def export_labels(store: Store, form: str, target: Path, classes: Sequence[str], *, with_accepted: bool = False) -> int:
+    """Write the labelled set in a tool's format into a new or empty folder and return the number of images.
+
+    `with_accepted`: also the images that the machine accepted and nobody has reviewed, marked as not reviewed where a format can.
+    """
+    people = current_labels(store)
+    machine = _accepted(store, {labels.image for labels in people}, classes) if with_accepted else ()
+    images = (*(replace(labels, review=Review.REVIEWED) for labels in people), *machine)
     if not images:
-        raise UserError("nothing has been reviewed yet, so there is nothing to export")
+        raise UserError(f"nothing has been reviewed{' or accepted' if with_accepted else ''} yet, so there is nothing to export")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is not an empty folder: choose another one")
     target.mkdir(parents=True, exist_ok=True)
     formats.write(images, target, form, classes)
     return len(images)
+
+
+def _accepted(store: Store, left_out: Collection[str], classes: Sequence[str]) -> Iterator[ImageLabels]:
+    """The current commit's accepted images; none where the classes are others now, since who made them did not look for these."""
+    commit = commits.latest(store.labels)
+    record = autolabels.read(store.labels, commit.autolabelled) if commit and commit.autolabelled else None
+    if commit and record and record.classes == tuple(classes):
+        yield from (one for one in autolabels.labels(store.labels, commit.autolabelled) if one.image not in left_out)

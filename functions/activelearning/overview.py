@@ -8,7 +8,8 @@ import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from activelearning import commits, failures, fleet_shown, jobs, journal, layout, state, steps, stuck
+from activelearning import autolabels_shown, commits, failures, fleet_shown, jobs, journal, layout, state, steps, stuck
+from activelearning.autolabels_shown import AutolabelShown
 from activelearning.errors import BlobMissing, UserError
 from activelearning.fleet_shown import FleetShown
 from activelearning.journal import utc
@@ -85,6 +86,7 @@ class Overview:
     images_waiting: bool
     """Images have arrived that are not listed yet, so nobody can claim them."""
     ap50: tuple[tuple[str, float], ...]
+    autolabel: AutolabelShown | None
     claims: tuple[ClaimShown, ...]
     uploads_waiting: int
     """Reviewed uploads that no model was trained on yet."""
@@ -107,6 +109,7 @@ def overview(store: Store, now: float) -> Overview:
     policy, trouble = _policy(store)
     current = state.load(store.labels)
     commit = commits.latest(store.labels)
+    autolabel, broken = autolabels_shown.shown(store.labels, commit)
     poisoned = {queue: count for queue in layout.QUEUES if (count := store.queues.count(layout.poison_queue(queue)))}
     return Overview(
         store=store.url,
@@ -119,6 +122,7 @@ def overview(store: Store, now: float) -> Overview:
         committed_at=utc(commit.committed_at) if commit else "",
         images_waiting=bool(current.images_arrived_at) or (commit is None and any(store.images.list())),
         ap50=tuple(ap50_trend(store)),
+        autolabel=autolabel,
         claims=claims_shown(current, now),
         uploads_waiting=len(current.uploads) + _unnoticed_uploads(store, current, now),
         jobs=tuple(_job(job, now) for job in current.jobs.values() if job.status != DONE),
@@ -126,7 +130,7 @@ def overview(store: Store, now: float) -> Overview:
         poisoned=poisoned,
         poison=tuple(message for queue in poisoned for message in _poison(store, current, queue, now)),
         fleet=fleet_shown.shown(current, now),
-        stuck=(*trouble, *stuck.found(current, policy, _state_bytes(store), now)),
+        stuck=(*trouble, *broken, *stuck.found(current, policy, _state_bytes(store), now)),
     )
 
 

@@ -22,6 +22,10 @@ def _lines(shown: Overview) -> Iterator[tuple[str, str]]:
     yield "model", f"{shown.model}, current since {shown.committed_at[:19]}Z" if shown.model else "none yet"
     if shown.ap50:
         yield "AP50", _trend(shown.ap50)
+    if shown.autolabel:
+        yield "accepted", str(shown.autolabel)
+        if shown.autolabel.audit and not shown.autolabel.audit.broken:
+            yield "audit", str(shown.autolabel.audit)
     yield from (("claim", str(claim)) for claim in shown.claims[:_MOST_CLAIMS])
     if len(shown.claims) > _MOST_CLAIMS:
         yield "claim", f"and {len(shown.claims) - _MOST_CLAIMS} more, see `tagger status`"

@@ -159,6 +159,7 @@ class Policy:
     quiet_seconds: Annotated[
         float, "New images must have stopped arriving for so long before they are predicted.", between(0, 10_000_000)
     ] = 10.0
+    report: Annotated[bool, "Write a page about each trained model, report.html beside it."] = True
     claim_days: Annotated[float, "A claim that nobody renewed for so long goes back to the pool.", between(0, 100_000)] = 3.0
 
 

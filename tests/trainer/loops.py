@@ -21,7 +21,8 @@ SETTINGS = Settings(
     CLASSES,
     detector=Detector(long_side=128),
     training=Training(iterations=9, warm_iterations=5, batch_size=4, checkpoint_every=4, threads=1),
-    policy=Policy(quiet_seconds=1.0),
+    # a report takes longer than such a training
+    policy=Policy(quiet_seconds=1.0, report=False),
     # so few iterations make no confident detector, but the tables must not be empty
     prediction=Prediction(min_confidence=0.001, max_detections=5),
     test=Split(percentage=0.25),
