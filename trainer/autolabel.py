@@ -1,59 +1,44 @@
-"""Divide the pool: images whose boxes the machine may accept without a look, and those that people examine.
+"""What reviewed images prove: of which classes boxes are accepted, from which sureness on, and whether images with boxes are at all.
 
-Rule: an image is accepted only if each of its boxes that a person would be shown is accepted by the rule of its class (`promise`), and if
-the share of objects that such images miss is proved to be small. An image without such a box is a claim too, that it is empty, with a
-rule of its own. A random share of the accepted images goes to people all the same, and is never trained on before they saw it.
+Rule: an image is accepted only if each of its boxes that counts is accepted by the rule of its class (`promise`), and if the share of
+objects that such images miss is proved to be small. An image without such a box is a claim too, that it is empty, with a rule of its own.
 """
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from activelearning import autolabels
-from activelearning.autolabels import Record
-from activelearning.labels import BACKGROUND, Box, ImageLabels
-from activelearning.settings import Autolabel, Settings
+from activelearning.autolabels import Audit, Record
+from activelearning.labels import BACKGROUND, ImageLabels
+from activelearning.settings import Settings
 from trainer import promise
+from trainer.drafts import DECIMALS
 from trainer.held_out import HeldOut
 from trainer.promise import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The rule of each class and of the background, whether images with boxes are accepted at all, and what is known of missed objects.
+    """The rule of each class and of the background, and what is known of missed objects.
 
-    `floor` is the confidence from which a box counts, `objects` how many objects the accepted images among the reviewed ones hold and
-    `missed` how many of them no accepted box stands for.
+    `objects` is how many objects there are in the reviewed images with boxes that the rules accept, and `missed` for how many of them
+    no right box stands. `few_missed`: that proves that no more are missed than is allowed.
     """
 
     rules: tuple[Rule, ...]
-    floor: float
     objects: int
     missed: int
     few_missed: bool
 
-    def accepts(self, labels: ImageLabels) -> bool:
-        """Whether all that the model says of the image is accepted."""
-        boxes = shown(labels, self.floor)
-        if not boxes:
-            return _passes(self._threshold(BACKGROUND), emptiness(labels))
-        return self.few_missed and all(_passes(self._threshold(box.label), _confidence(box)) for box in boxes)
-
-    def _threshold(self, label: str) -> float | None:
-        return next((rule.threshold for rule in self.rules if rule.label == label), None)
-
-
-def shown(labels: ImageLabels, floor: float) -> tuple[Box, ...]:
-    """The boxes of a prediction that count."""
-    return tuple(box for box in labels.boxes if _confidence(box) >= floor)
-
-
-def emptiness(labels: ImageLabels) -> float:
-    """How sure it is that the image is empty: 1 minus the confidence of its surest box."""
-    return 1 - max(map(_confidence, labels.boxes), default=0.0)
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What is accepted: without proof that few objects are missed, images without boxes alone."""
+        found = {rule.label: rule.threshold for rule in self.rules if rule.threshold is not None}
+        return {name: threshold for name, threshold in found.items() if self.few_missed or name == BACKGROUND}
 
 
 def decide(held_out: HeldOut, images: Callable[[], Iterable[ImageLabels]], settings: Settings) -> Decision:
@@ -64,81 +49,59 @@ def decide(held_out: HeldOut, images: Callable[[], Iterable[ImageLabels]], setti
         promise.class_rule(label, *evidence.of_label(label), np.array(pool[label]), precision=asked.precision, confidence=asked.confidence)
         for label in (*settings.classes, BACKGROUND)
     )
-    objects, missed = evidence.missed_by(rules)
-    few = objects > 0 and 1 - promise.share_bound(missed, objects, asked.confidence) <= asked.max_missed
-    return Decision(rules, settings.drafts.min_confidence, objects, missed, few)
+    objects, missed = evidence.missed_by({rule.label: rule.threshold for rule in rules if rule.threshold is not None})
+    few = 1 - promise.share_bound(missed, objects, asked.confidence) <= asked.max_missed
+    return Decision(rules, objects, missed, few)
 
 
-def divided(
-    images: Iterable[ImageLabels], decision: Decision, run: str, asked: Autolabel
-) -> Iterator[tuple[ImageLabels, ImageLabels | None, bool]]:
-    """Each image with what is accepted of it, None where people examine it, and whether people are to see it."""
-    for labels in images:
-        accepted = pseudo_labels(labels, decision.floor, run) if decision.accepts(labels) else None
-        yield labels, accepted, accepted is None or autolabels.is_audit(labels.image, asked.seed, asked.audit_share)
-
-
-def pseudo_labels(labels: ImageLabels, floor: float, run: str) -> ImageLabels:
-    """A prediction as labels that say which run they are from."""
-    return replace(labels, boxes=tuple(replace(box, source=f"pseudo@{run}") for box in shown(labels, floor)))
-
-
-def record(decision: Decision, run: str, asked: Autolabel, counts: tuple[int, int, int, int], held_out: Iterable[str]) -> Record:
-    """The record of a division; `counts` are accepted images, their boxes, images to examine and audits."""
-    thresholds = {rule.label: rule.threshold for rule in decision.rules if rule.threshold is not None}
-    sentences = tuple(_named(rule) for rule in decision.rules)
-    images, boxes, examine, audits = counts
+def record(decision: Decision, run: str, settings: Settings, held_out: Iterable[str], audit: Audit | None) -> Record:
+    """The record of a division that nothing is counted of yet."""
+    asked = settings.autolabel
     return Record(
         run=run,
+        classes=settings.classes,
         precision=asked.precision,
         confidence=asked.confidence,
-        images=images,
-        boxes=boxes,
-        examine=examine,
-        audits=audits,
-        rules=sentences,
-        missed=_missed(decision, asked),
+        floor=settings.drafts.min_confidence,
+        audit_share=asked.audit_share,
+        seed=asked.seed,
+        thresholds=decision.thresholds,
+        rules=tuple(map(_sentence, decision.rules)),
+        missed=_missed(decision, asked.max_missed),
         held_out=tuple(sorted(held_out)),
-        thresholds=thresholds,
+        audit=audit,
     )
 
 
-def _named(rule: Rule) -> str:
-    return (
-        str(rule).replace(BACKGROUND, "empty images").replace("class empty images", "that kind") if rule.label == BACKGROUND else str(rule)
-    )
+def _sentence(rule: Rule) -> str:
+    said = str(rule)
+    return said.replace(f"class {BACKGROUND}", "that kind").replace(BACKGROUND, "empty images") if rule.label == BACKGROUND else said
 
 
-def _missed(decision: Decision, asked: Autolabel) -> str:
+def _missed(decision: Decision, most: float) -> str:
+    if not decision.objects:
+        unknown = "no reviewed image with boxes would be accepted, so nothing is known of what such images miss"
+        return unknown if decision.few_missed else f"{unknown}: none is accepted"
     found = f"{decision.missed:,} of {decision.objects:,} objects missed in reviewed images that would be accepted"
-    if decision.few_missed or not decision.objects:
-        return found if decision.objects else "no reviewed image with boxes would be accepted, so nothing is known of what they miss"
-    return f"{found}, which does not prove that at most {asked.max_missed:.0%} are: no image with boxes is accepted"
-
-
-def _passes(threshold: float | None, sureness: float) -> bool:
-    return threshold is not None and sureness >= threshold
-
-
-def _confidence(box: Box) -> float:
-    return 1.0 if box.confidence is None else box.confidence
+    return found if decision.few_missed else f"{found}, which does not prove that at most {most:.0%} are: no image with boxes is accepted"
 
 
 def _pool(images: Iterable[ImageLabels], floor: float) -> "defaultdict[str, array[float]]":
     """By class the confidences of the boxes that count, by `BACKGROUND` how empty the images without any are."""
     found: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
     for labels in images:
-        boxes = shown(labels, floor)
+        boxes = autolabels.shown(labels, floor)
         for box in boxes:
-            found[box.label].append(_confidence(box))
+            found[box.label].append(autolabels.confidence_of(box))
         if not boxes:
-            found[BACKGROUND].append(emptiness(labels))
+            found[BACKGROUND].append(autolabels.emptiness(labels))
     return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Evidence:
-    """Held-out boxes that count, N, and images, M: how many objects are in each, whether it looks empty, and how surely."""
+    """Held-out boxes that count, N, with class name, image, sureness and whether they are right; and images, M, with how many objects are
+    in each, whether it looks empty, and how surely."""
 
     label: np.ndarray
     image: np.ndarray
@@ -150,33 +113,29 @@ class _Evidence:
 
     @classmethod
     def of(cls, held_out: HeldOut, settings: Settings) -> "_Evidence":
-        judged = held_out.judged(len(settings.classes), settings.drafts.min_confidence)
-        least = settings.prediction.min_confidence
-        surest = np.array([one.confidence[one.confidence > least].max(initial=0.0) for one in held_out.found], np.float64)
-        # as they stand in the tables, so that a box at the threshold is on one side of it everywhere
-        rounded = np.round(judged.detections.confidence.astype(np.float64), 6)
+        judged = held_out.judged(len(settings.classes))
+        # as they stand in the tables, so that a box at a threshold is on one side of it everywhere
+        sureness = np.round(judged.detections.confidence.astype(np.float64), DECIMALS)
+        surest = np.zeros(len(held_out))
+        np.maximum.at(surest, judged.image, sureness)
+        counts = sureness >= settings.drafts.min_confidence
+        # a box that is forgotten is among the least sure of its image, so it has taken no object from another
+        judged, sureness = judged[counts], sureness[counts]
+        boxes = np.bincount(judged.image, minlength=len(held_out))
         names = np.array(settings.classes)[judged.detections.class_id]
-        return cls(
-            names,
-            judged.image,
-            rounded,
-            judged.correct(),
-            judged.objects.sum(1),
-            surest < settings.drafts.min_confidence,
-            1 - np.round(surest, 6),
-        )
+        return cls(names, judged.image, sureness, judged.correct(), judged.objects.sum(1), boxes == 0, 1 - surest)
 
-    def of_label(self, label: str) -> tuple[np.ndarray, np.ndarray]:
+    def of_label(self, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sureness, whether right, and image, of the boxes of a class or of the images that look empty."""
         if label == BACKGROUND:
-            return self.emptiness[self.looks_empty], self.objects[self.looks_empty] == 0
+            return self.emptiness[self.looks_empty], self.objects[self.looks_empty] == 0, np.flatnonzero(self.looks_empty)
         mine = self.label == label
-        return self.sureness[mine], self.correct[mine]
+        return self.sureness[mine], self.correct[mine], self.image[mine]
 
-    def missed_by(self, rules: Sequence[Rule]) -> tuple[int, int]:
-        """How many objects there are in the images with boxes that the rules accept, and how many no right box stands for."""
-        thresholds = {rule.label: np.inf if rule.threshold is None else rule.threshold for rule in rules}
-        passed = np.array([sure >= thresholds[name] for sure, name in zip(self.sureness, self.label, strict=True)], bool)
-        refused = np.bincount(self.image[~passed], minlength=len(self.objects)) > 0
+    def missed_by(self, thresholds: Mapping[str, float]) -> tuple[int, int]:
+        """How many objects there are in the images with boxes that are accepted, and for how many no right box stands."""
+        least = np.array([thresholds.get(name, np.inf) for name in self.label.tolist()])
+        refused = np.bincount(self.image[self.sureness < least], minlength=len(self.objects)) > 0
         accepted = ~refused & ~self.looks_empty
         objects = int(self.objects[accepted].sum())
         return objects, objects - int((self.correct & accepted[self.image]).sum())

@@ -7,23 +7,16 @@ detector sees. Severities are those of Hendrycks & Dietterich 2019 (ImageNet-C) 
 
 import hashlib
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from numpy.random import Generator
 from PIL import Image
-from scipy.ndimage import gaussian_filter
-from scipy.signal import fftconvolve
 
 from activelearning.errors import UserError
-from trainer import detections, evaluation, judged, uncertainties
-from trainer.detections import Detections
-from trainer.ground_truth import GroundTruth
 
-NONE = "none"
-"""The name, with severity 0, of the row for the images as they are."""
 SEVERITIES = (1, 2, 3, 4, 5)
 _LUMA = np.array([0.299, 0.587, 0.114])
 """What red, green and blue add to the luma (ITU-R BT.601)."""
@@ -43,44 +36,17 @@ class Corruption:
     axis: int | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """An image to test on: `pixels` RGB uint8 (H, W, 3), and what is truly in it, in its pixels; None where nobody knows."""
-
-    name: str
-    pixels: np.ndarray
-    truth: GroundTruth | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What a detector found in all images under one corruption; a figure is None where there is nothing to take it of.
-
-    `confidence` is the mean over the detections, and so is each `uncertainty`, those of `uncertainties.of` by name; without detections
-    there is none. `ap50` and `recall` (at IoU 0.5, whatever the confidence) are of the images whose truth is known.
-    """
-
-    corruption: str
-    severity: int
-    images: int
-    detections: int
-    confidence: float | None
-    uncertainty: Mapping[str, float]
-    ap50: float | None
-    recall: float | None
-
-
 def corrupt(name: str, pixels: np.ndarray, severity: int, generator: Generator) -> np.ndarray:
     """RGB uint8 (H, W, 3) after the corruption, a new array. Raises `UserError` for a name or a severity that there is none of."""
     _check_pixels(pixels)
-    chosen = _chosen(name)
-    _check_severities([severity])
+    chosen = named(name)
+    check_severities([severity])
     return chosen.apply(pixels, generator, *chosen.parameters[severity - 1])
 
 
 def corrupt_boxes(name: str, xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Where corners (G, 4) lie after the corruption of an image of `size` (w, h). Raises `UserError` for an unknown name."""
-    axis = _chosen(name).axis
+    axis = named(name).axis
     moved = xyxy.copy()
     if axis is not None:
         moved[:, [axis, axis + 2]] = size[axis] - xyxy[:, [axis + 2, axis]]
@@ -96,72 +62,15 @@ def generator_of(image: str, seed: int) -> Generator:
     return np.random.default_rng([seed, *np.frombuffer(digest, "<u4").tolist()])
 
 
-def suite(
-    detect: Callable[[np.ndarray], Detections],
-    images: Sequence[Sample],
-    classes: Sequence[str],
-    names: Sequence[str],
-    severities: Sequence[int] = SEVERITIES,
-    *,
-    seed: int = 0,
-    done: Collection[tuple[str, int]] = (),
-) -> Iterator[Row]:
-    """Run `detect`, which finds boxes in pixels of the image it gets, on all images: as they are, then under each corruption.
-
-    Rows come one by one, as soon as they are there; those whose (corruption, severity) is in `done` are left out, so that a caller who
-    kept the others goes on where it stopped. A flip is done once, at the first severity. Which detections are meant is `detect`'s to
-    say: where it drops weak ones, look at their number beside the means. Raises `UserError` as `steps` does, and without images.
-    """
-    for name, severity in steps(names, severities):
-        if (name, severity) not in done:
-            yield _row(name, severity, [_seen(detect, one, name, severity, seed) for one in images], classes)
-
-
-def steps(names: Sequence[str], severities: Sequence[int] = SEVERITIES) -> list[tuple[str, int]]:
-    """Name and severity of each row of `suite`, in its order. Raises `UserError` for a name or a severity that there is none of."""
-    _check_severities(severities)
-    graded = [(name, severities[:1] if _chosen(name).axis is not None else severities) for name in names]
-    return [(NONE, 0), *((name, severity) for name, some in graded for severity in some)]
-
-
-def _seen(
-    detect: Callable[[np.ndarray], Detections], one: Sample, name: str, severity: int, seed: int
-) -> tuple[Detections, GroundTruth | None]:
-    if name == NONE:
-        return detect(one.pixels), one.truth
-    found = detect(corrupt(name, one.pixels, severity, generator_of(one.name, seed)))
-    if one.truth is None:
-        return found, None
-    height, width = one.pixels.shape[:2]
-    return found, GroundTruth(corrupt_boxes(name, one.truth.xyxy, (width, height)), one.truth.class_id)
-
-
-def _row(name: str, severity: int, seen: Sequence[tuple[Detections, GroundTruth | None]], classes: Sequence[str]) -> Row:
-    if not seen:
-        raise UserError("there are no images to corrupt")
-    # an image without detections need not say how unsure the model is
-    found = detections.concatenate([one for one, _ in seen if len(one)], len(classes))
-    known = [(one, truth) for one, truth in seen if truth is not None]
-    confidence = float(found.confidence.mean()) if len(found) else None
-    unsure = {name: float(values.mean()) for name, values in uncertainties.of(found).items() if len(values)}
-    return Row(name, severity, len(seen), len(found), confidence, unsure, *_hits(known, classes))
-
-
-def _hits(known: Sequence[tuple[Detections, GroundTruth]], classes: Sequence[str]) -> tuple[float | None, float | None]:
-    if not sum(len(truth.class_id) for _, truth in known):
-        return None, None
-    found, truths = zip(*known, strict=True)
-    answers = judged.judge(found, truths, len(classes))
-    return evaluation.evaluate(truths, found, classes).value("ap50"), float(answers.matched.sum() / answers.objects.sum())
-
-
-def _chosen(name: str) -> Corruption:
+def named(name: str) -> Corruption:
+    """The corruption of that name. Raises `UserError` that lists what there is."""
     if name not in CORRUPTIONS:
         raise UserError(f"there is no corruption '{name}', only {', '.join(CORRUPTIONS)}")
     return CORRUPTIONS[name]
 
 
-def _check_severities(severities: Sequence[int]) -> None:
+def check_severities(severities: Sequence[int]) -> None:
+    """Raises `UserError` for a severity that there is none of."""
     unknown = [severity for severity in severities if severity not in SEVERITIES]
     if unknown:
         raise UserError(f"there is no severity {unknown[0]} of a corruption, only {', '.join(map(str, SEVERITIES))}")
@@ -186,6 +95,8 @@ def _shot_noise(pixels: np.ndarray, random: Generator, photons: float) -> np.nda
 
 
 def _gaussian_blur(pixels: np.ndarray, random: Generator, sigma: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
     return _rounded(gaussian_filter(pixels / 255, sigma, axes=(0, 1), mode="nearest"))
 
 
@@ -216,6 +127,9 @@ def _grid(radius: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _convolved(light: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Each channel of (H, W, K) convolved with the kernel (2r + 1, 2r + 1) scaled to sum 1; the outermost pixels go on outside."""
+    # half a second to import, which who lists the names need not wait for
+    from scipy.signal import fftconvolve
+
     reach = len(kernel) // 2
     padded = np.pad(light, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
     return fftconvolve(padded, (kernel / kernel.sum())[..., None], mode="valid", axes=(0, 1))

@@ -13,7 +13,7 @@ from trainer import spread
 from trainer.detections import Detections
 from trainer.predictor import Predicted
 
-_DECIMALS = 6
+DECIMALS = 6
 _DIGITS = 4
 
 
@@ -25,10 +25,10 @@ def image_labels(found: Predicted, classes: Sequence[str], image_hash: str = "",
     """
     width, height = found.size
     detections = found.detections
-    corners = (detections.xyxy / [width, height, width, height]).clip(0, 1).round(_DECIMALS).tolist()
+    corners = (detections.xyxy / [width, height, width, height]).clip(0, 1).round(DECIMALS).tolist()
     rows = zip(corners, detections.confidence.tolist(), detections.class_id.tolist(), _measures(detections, probability), strict=True)
     boxes = (
-        Box(classes[label], *xyxy, confidence=round(score, _DECIMALS), source=MODEL, measures=measures)
+        Box(classes[label], *xyxy, confidence=round(score, DECIMALS), source=MODEL, measures=measures)
         for xyxy, score, label, measures in rows
         if xyxy[0] < xyxy[2] and xyxy[1] < xyxy[3]
     )
@@ -47,7 +47,7 @@ def _measures(detections: Detections, probability: np.ndarray | None) -> list[tu
 
 
 def _rounded(value: float, name: str) -> float:
-    return round(value, _DECIMALS) if name in ("entropy", "margin") else float(f"{value:.{_DIGITS}g}")
+    return round(value, DECIMALS) if name in ("entropy", "margin") else float(f"{value:.{_DIGITS}g}")
 
 
 def _of_spread(detections: Detections) -> Mapping[str, np.ndarray]:

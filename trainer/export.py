@@ -5,10 +5,7 @@ tensors may differ in order where scores tie, and a graph fixed at the example's
 """
 
 import copy
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +14,7 @@ from torch import nn
 
 from activelearning.errors import ActiveLearningError
 from activelearning.settings import Prediction
-from trainer import detections
+from trainer import detections, onnx_graph
 from trainer.detections import Detections
 from trainer.detectors import family
 from trainer.monte_carlo import draw_masks
@@ -55,24 +52,9 @@ def export(model: nn.Module, family_name: str, input_size: tuple[int, int]) -> b
     """The model as one ONNX file: input `images` (B, 3, H, W) float32 RGB 0..255, any B, and the family's masks (T, channels) for
     any T; the family's outputs by name."""
     one = family(family_name)
-    evaluated = copy.deepcopy(model).cpu().eval()
     images = torch.rand(_EXAMPLE_BATCH, 3, input_size[1], input_size[0]) * 255
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            evaluated,
-            (images, *(torch.ones(_EXAMPLE_SAMPLES, count) for count in one.masks.values())),
-            dynamo=True,
-            verbose=False,
-            input_names=[INPUT, *one.masks],
-            output_names=list(one.outputs),
-            dynamic_shapes=_dynamic_shapes(len(one.masks)),
-        )
-    return program.model_proto.SerializeToString()
-
-
-def _dynamic_shapes(masks: int) -> tuple[dict[int, torch.export.Dim], ...]:
-    samples = {0: torch.export.Dim("samples")}
-    return {0: torch.export.Dim("batch")}, *(samples for _ in range(masks))
+    masks = [torch.ones(_EXAMPLE_SAMPLES, count) for count in one.masks.values()]
+    return onnx_graph.to_onnx(model, (images, *masks), {INPUT: "batch"} | dict.fromkeys(one.masks, "samples"), one.outputs)
 
 
 def check_parity(model: nn.Module, onnx: bytes, family_name: str, images: Sequence[np.ndarray], settings: Prediction) -> Parity:
@@ -133,17 +115,3 @@ def _judged(parity: Parity) -> Parity:
             f"(largest differences of the others: score {parity.score_difference:.2g}, corner {parity.box_difference:.2g} pixels)"
         )
     return parity
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    # the exporter warns of its own internals, which nobody who trains a detector can mend
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(torch|onnxscript|onnx_ir|onnx|copyreg)(\.|$)")
-            yield
-    finally:
-        logger.setLevel(level)

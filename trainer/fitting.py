@@ -16,10 +16,10 @@ from trainer.work import Work
 _PARITY_IMAGES = 8
 
 
-def trained_on(blobs: Blobs, parent: Commit | None) -> frozenset[str]:
-    """The names of the images that the last model was trained on."""
+def trained_on(blobs: Blobs, run: str) -> frozenset[str]:
+    """The names of the images that a run's model, or one that it started from, was trained on; none where there is no model."""
     try:
-        found = blobs.read(layout.trained_images(parent.model)).content if parent and parent.model else b""
+        found = blobs.read(layout.trained_images(run)).content if run else b""
     except BlobMissing:
         return frozenset()
     return frozenset(found.decode().split("\n")) - {""}
@@ -55,9 +55,10 @@ def _fitted(
     blobs, family, classes = work.store.labels, work.settings.detector.family, work.settings.classes
     name = layout.model(work.job.run, "weights.pt")
     if not blobs.exists(name):
-        model = _fit(work, data, {labels.image for labels in test}, parent)
+        model, known = _fit(work, data, {labels.image for labels in test}, parent)
+        names = dict.fromkeys((*(labels.image for labels in images), *sorted(known)))
         with suppress(BlobExists):
-            blobs.create(layout.trained_images(work.job.run), "\n".join(labels.image for labels in images).encode())
+            blobs.create(layout.trained_images(work.job.run), "\n".join(names).encode())
         with suppress(BlobExists):
             blobs.create(name, weights.weights_of(model, family, classes).to_bytes())
     model = detectors.build(family, len(classes), work.settings.training.seed, work.settings.detector.box_likelihood)
@@ -65,7 +66,8 @@ def _fitted(
     return model.eval()
 
 
-def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | None) -> torch.nn.Module:
+def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | None) -> tuple[torch.nn.Module, frozenset[str]]:
+    """The trained model, and the images that the model it started from knows: none if it started from scratch."""
     settings = work.settings
     model = detectors.build(settings.detector.family, len(settings.classes), settings.training.seed, settings.detector.box_likelihood)
     warm = _warm_start(work, model, test, parent)
@@ -80,7 +82,7 @@ def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | Non
         loss = sum(progress.losses.values())
         work.tell(f"iteration {progress.iteration} of {progress.iterations}, loss {loss:.3f}")
 
-    return training.train(
+    trained = training.train(
         model,
         data.examples,
         config,
@@ -91,13 +93,14 @@ def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | Non
         on_checkpoint=keeper.save,
         on_progress=on_progress,
     )
+    return trained, trained_on(work.store.labels, parent.model) if warm and parent else frozenset()
 
 
 def _warm_start(work: Work, model: torch.nn.Module, test: set[str], parent: Commit | None) -> bool:
     settings, blobs = work.settings, work.store.labels
     if not (parent and parent.model and settings.training.warm_iterations):
         return False
-    if not test.isdisjoint(trained_on(blobs, parent)):
+    if not test.isdisjoint(trained_on(blobs, parent.model)):
         work.tell("images that the last model was trained on are in the test split now, so this one is trained from scratch")
         return False
     last = weights.Weights.from_bytes(blobs.read(layout.model(parent.model, "weights.pt")).content)

@@ -3,6 +3,7 @@
 Rule: an object is matched once, so a second box on it is wrong, as is a box on nothing; objects that nobody found are counted.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,27 @@ def judge(found: Sequence[Detections], ground_truth: Sequence[GroundTruth], clas
     )
 
 
+def missed_objects(judged: Judged, ground_truth: Sequence[GroundTruth]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (K,), class (K,) and corners (K, 4) of the objects that no detection is matched with, in their order.
+
+    `ground_truth` is what the M images were judged by. Raises `ValueError` when it is not.
+    """
+    own = zip(judged.image, judged.truth_class, judged.truth_xyxy, strict=True)
+    taken = Counter(_key(*one) for one, matched in zip(own, judged.matched, strict=True) if matched)
+    missed = []
+    for image, truth in enumerate(ground_truth):
+        for label, xyxy in zip(truth.class_id, truth.xyxy, strict=True):
+            key = _key(image, label, xyxy)
+            if taken[key]:
+                taken[key] -= 1
+            else:
+                missed.append((image, label, xyxy))
+    if taken.total() or len(ground_truth) != len(judged.objects):
+        raise ValueError("the ground truth is not what the detections were judged by")
+    places = np.array([(image, label) for image, label, _ in missed], np.int64).reshape(-1, 2)
+    return places[:, 0], places[:, 1], np.array([xyxy for *_, xyxy in missed], np.float32).reshape(-1, 4)
+
+
 def _judge_image(found: Detections, truth: GroundTruth, min_iou: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Columns `matched`, `iou`, `truth_xyxy` and `truth_class` of one image."""
     if not len(found) or not len(truth.class_id):
@@ -106,3 +128,7 @@ def _own_objects(overlap: np.ndarray, found: Detections, truth: GroundTruth, min
             own[index] = best
             free[:, best] = 0.0
     return own
+
+
+def _key(image: int, label: int, xyxy: np.ndarray) -> tuple[int, int, bytes]:
+    return int(image), int(label), xyxy.astype(np.float32).tobytes()

@@ -9,6 +9,7 @@ from activelearning.errors import UserError
 from activelearning.labels import ImageLabels
 from activelearning.settings import Selection
 from trainer import accepting, pinned_pool, pool_prediction, shards, totag
+from trainer.accepting import Division
 from trainer.pinned_pool import PinnedPool, Recipe
 from trainer.work import Work, commit_of, list_pool, recipe_of
 
@@ -23,14 +24,28 @@ def predict_only(work: Work) -> Commit:
     model = job.model or (parent.model if parent else "")
     reviewed = _labelled_names(work, parent)
     old = parent.totag if parent else ""
-    settled = accepting.settled(work, parent)
-    pool = pinned_pool.pin(blobs, job.id, lambda: _recipe(work, model), lambda: _pool_to_predict(work, reviewed | settled, old))
+    division = accepting.standing(work, parent)
+    left_out = reviewed | division.settled
+    pool = pinned_pool.pin(blobs, job.id, lambda: _recipe(work, model), lambda: _pool_to_predict(work, left_out, old))
     shards.predict(work, pool)
-    gone = reviewed | settled | frozenset(pool_prediction.unreadable(blobs, job.id, pool))
+    gone = left_out | frozenset(pool_prediction.unreadable(blobs, job.id, pool))
     name = layout.totag(job.run, job.id)
-    totag.write(blobs, name, _merged(work, pool, old, gone), _selection(work.settings.selection, pool.recipe.model))
-    tagged, autolabelled = (parent.tagged, parent.autolabelled) if parent else ("", "")
-    return commit_of(work, (parent.model if parent else "") or pool.recipe.model, name, tagged, pool, autolabelled)
+    totag.write(blobs, name, _merged(work, pool, old, gone), _selection(work.settings.selection, pool.recipe.model), division.audits)
+    made = commit_of(work, (parent.model if parent else "") or pool.recipe.model, name, parent.tagged if parent else "", pool)
+    return replace(made, autolabelled=division.name, predicted=_predicted(work, pool, parent, division))
+
+
+def _predicted(work: Work, pool: PinnedPool, parent: Commit | None, division: Division) -> str:
+    """The job that predicted all that is listed or accepted now, or whose model and settings are the same."""
+    if not (parent and parent.totag) or (_is_whole(work) and not division.name):
+        return work.job.id
+    before = pinned_pool.pinned(work.store.labels, parent.predicted) if parent.predicted else None
+    return parent.predicted if before and before.recipe == pool.recipe else ""
+
+
+def _is_whole(work: Work) -> bool:
+    """Whether every image is predicted again, since a model or another threshold is named, and no folder."""
+    return not work.job.folder and (bool(work.job.model) or work.job.min_confidence >= 0)
 
 
 def _labelled_names(work: Work, parent: Commit | None) -> frozenset[str]:
@@ -43,9 +58,8 @@ def _pool_to_predict(work: Work, labelled_names: frozenset[str], old: str) -> Pi
     job = work.job
     if job.folder:
         return list_pool(work, set(labelled_names), lambda image: image.startswith(job.folder.strip("/") + "/"))
-    # Named anew or with another threshold, every image is predicted again; else only those that the totag does not list.
-    again = bool(job.model) or job.min_confidence >= 0
-    known = set() if again or not old else {group.labels.image for group in claims.walk(work.store.labels, old)}
+    # Else only those that the totag does not list.
+    known = set() if _is_whole(work) or not old else {group.labels.image for group in claims.walk(work.store.labels, old)}
     return list_pool(work, known | labelled_names)
 
 
@@ -60,9 +74,9 @@ def _recipe(work: Work, model: str) -> Recipe:
 
 
 def _merged(work: Work, pool: PinnedPool, old: str, gone: frozenset[str]) -> Iterable[ImageLabels]:
-    """New predictions first, for the first of two counts; then what the old totag says of all other images."""
+    """New predictions first, for the first of two counts; then what the old totag says of images that were not predicted again."""
     yield from pool_prediction.predictions(work.store.labels, work.job.id, pool)
-    if old:
+    if old and not _is_whole(work):
         yield from (group.labels for group in claims.walk(work.store.labels, old) if group.labels.image not in gone)
 
 

@@ -7,22 +7,25 @@ The proof. Reviewed boxes of a class stand in the order of their sureness, the b
 sureness on is refuted unless, with the stated confidence, no more of the pool's boxes there are wrong than the promise allows; as both
 come from one population, the number of wrong ones among reviewed and accepted together follows the hypergeometric distribution. Ever
 looser thresholds are tested in a fixed order until one fails, so that looking for the loosest costs no confidence (fixed sequences,
-Maurer et al. 1995). Where the order begins depends on how many boxes there are, never on which of them are right.
+Maurer et al. 1995). Which are tested depends on how many boxes there are, not on which of them are right.
 
 Boxes of one image are right or wrong together more often than chance would have it, so they prove less than as many from as many images:
-all counts are divided by the design effect that the reviewed boxes show (Kish 1965; for exact bounds Korn and Graubard 1998).
+all counts are divided by the design effect that the reviewed boxes show (`design_effect`).
+
+What the proof rests on: the reviewed boxes are like those of the pool. A test split drawn from what people were shown first holds more of
+the hard ones, which costs acceptance; where it is unlike the pool in another way, only the audit of accepted images tells.
 """
 
-import bisect
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from trainer import design_effect
+
 _ALLOWED_AT_START = (2, 1, 0)
-"""The first threshold tested lets in as many boxes as prove the promise though so many of them are wrong: the first of these numbers for
-which there are enough. Begun earlier, a single wrong box among the surest would end it."""
-_LEAST = 0.005
+"""Only thresholds are tested that would prove the promise though so many of the boxes are wrong: the first of these numbers for which there
+are any. Begun earlier, a single wrong box among the surest would end it."""
 _STRIDE = 1.15
 """Each threshold tested lets in so many times as many reviewed boxes as the one before."""
 
@@ -33,8 +36,8 @@ class Rule:
 
     Boxes whose sureness is at least `threshold` are accepted; None: no box. Of the `reviewed` boxes of the class that are as sure (all
     reviewed ones where there is no threshold) `wrong` were wrong. `bound` is the lower confidence bound of the accepted boxes'
-    precision. Without a threshold `needed` says about how many more reviewed boxes of the class would prove it, None when no number of
-    them would, because too many of the surest are wrong.
+    precision. Without a threshold `needed` says about how many more reviewed boxes of the class would prove it, 0 where the pool holds
+    none to accept, None when no number of them would, because too many of the surest are wrong.
     """
 
     label: str
@@ -47,6 +50,8 @@ class Rule:
     def __str__(self) -> str:
         if self.threshold is not None:
             return f"{self.label}: precision at least {self.bound:.4f}, {self.wrong} of {self.reviewed:,} reviewed boxes as sure were wrong"
+        if self.needed == 0:
+            return f"{self.label}: there is none in the pool"
         if self.needed is None:
             return f"{self.label}: too many of the surest boxes are wrong ({self.wrong} of {self.reviewed:,} reviewed boxes)"
         return f"{self.label}: not enough evidence: about {self.needed:,} more reviewed boxes of class {self.label} needed"
@@ -62,20 +67,20 @@ def class_rule(
     precision: float,
     confidence: float,
 ) -> Rule:
-    """The loosest rule for one class that the reviewed boxes prove.
+    """The loosest rule for one class that the reviewed boxes prove, and that accepts any box at all.
 
     `sureness` (N,), `correct` (N,) bool and `image` (N,) int of the reviewed boxes, which the model was not trained on; `pool` (M,) the
     sureness of the boxes to accept from. Equal sureness is accepted or refused together.
     """
     order = np.argsort(-sureness, kind="stable")
-    effect = _design_effects(image[order], correlation(sureness, correct, image))
+    effect = design_effect.of_the_first(image[order], design_effect.correlation(sureness, correct, image))
     evidence = _Evidence(sureness[order], np.cumsum(~correct[order]), effect, np.sort(pool), 1 - precision)
-    accepted = _loosest(evidence, 1 - confidence)
-    if accepted is None:
-        return Rule(label, None, len(order), int((~correct).sum()), 0.0, _needed(evidence, 1 - confidence))
-    reviewed, wrong = accepted + 1, int(evidence.wrong[accepted])
-    bound = evidence.bound(accepted, confidence)
-    return Rule(label, float(evidence.sureness[accepted]), reviewed, wrong, bound, 0)
+    last = _loosest(evidence, 1 - confidence)
+    if last is None:
+        needed = _needed(evidence, 1 - confidence) if len(pool) else 0
+        return Rule(label, None, len(order), int((~correct).sum()), 0.0, needed)
+    bound = evidence.bound(last, confidence)
+    return Rule(label, float(evidence.sureness[last]), last + 1, int(evidence.wrong[last]), bound, 0)
 
 
 def precision_bound(wrong: int, reviewed: int, accepted: int, confidence: float) -> float:
@@ -86,7 +91,7 @@ def precision_bound(wrong: int, reviewed: int, accepted: int, confidence: float)
     low, high = 0, accepted
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if _chance(wrong, reviewed, accepted, middle) > 1 - confidence else (low, middle - 1)
+        low, high = (middle, high) if float(_chance(wrong, reviewed, accepted, middle)) > 1 - confidence else (low, middle - 1)
     return 1 - low / accepted if accepted else 1.0
 
 
@@ -126,94 +131,70 @@ class _Evidence:
     pool: np.ndarray
     allowed: float
 
-    def accepted(self, index: int) -> int:
-        """How many boxes of the pool are as sure as this reviewed one."""
-        return len(self.pool) - int(np.searchsorted(self.pool, self.sureness[index]))
+    def places(self) -> np.ndarray:
+        """The indices at which a threshold may lie: the last of equally sure boxes, where the pool holds any box as sure."""
+        last = np.flatnonzero(np.append(np.diff(self.sureness) != 0, True)[: len(self.sureness)])
+        return last[self.accepted(last) > 0]
 
-    def proves(self, index: int, wrong: int, doubt: float) -> bool:
-        """Whether the boxes up to this one, so many of them wrong, refute that too many accepted ones are wrong."""
-        effect = float(self.effect[index])
-        reviewed, accepted = int((index + 1) / effect), math.ceil(self.accepted(index) / effect)
-        allowed = math.floor(self.allowed * accepted + 1e-9)
-        return _chance(min(math.ceil(wrong / effect), reviewed), reviewed, accepted, allowed + 1) <= doubt
+    def accepted(self, index: np.ndarray) -> np.ndarray:
+        """How many boxes of the pool are as sure as these reviewed ones."""
+        return len(self.pool) - np.searchsorted(self.pool, self.sureness[index])
+
+    def proves(self, index: np.ndarray, wrong: np.ndarray, doubt: float) -> np.ndarray:
+        """Whether the boxes up to each of these, so many of them wrong, refute that too many accepted ones are wrong."""
+        wrong, reviewed, accepted = self._counted(index, wrong)
+        allowed = np.floor(self.allowed * accepted + 1e-9)
+        return _chance(wrong, reviewed, accepted, allowed + 1) <= doubt
 
     def bound(self, index: int, confidence: float) -> float:
         """What is proved of the boxes that are as sure as this reviewed one."""
-        effect = float(self.effect[index])
-        reviewed, accepted = int((index + 1) / effect), math.ceil(self.accepted(index) / effect)
-        return precision_bound(min(math.ceil(int(self.wrong[index]) / effect), reviewed), reviewed, accepted, confidence)
+        at = np.array([index])
+        counts = (int(count[0]) for count in self._counted(at, self.wrong[at]))
+        return precision_bound(*counts, confidence)
 
-    def places(self) -> np.ndarray:
-        """The indices at which a threshold may lie: the last of equally sure boxes."""
-        return np.flatnonzero(np.append(np.diff(self.sureness) != 0, True)[: len(self.sureness)])
-
-
-def correlation(sureness: np.ndarray, correct: np.ndarray, image: np.ndarray) -> float:
-    """How alike the boxes of one image are, 0..1: the mean correlation of being right between two of them, given how sure each is.
-
-    What sureness explains is taken away first (isotonic regression), or images of easy boxes would look alike.
-    """
-    from sklearn.isotonic import IsotonicRegression
-
-    if correct.all() or not correct.any():
-        return 0.0
-    expected = IsotonicRegression(out_of_bounds="clip").fit(sureness, correct.astype(float)).predict(sureness).clip(_LEAST, 1 - _LEAST)
-    _, image = np.unique(image, return_inverse=True)
-    together, alone = (_pairs(image, values) for values in (correct - expected, np.sqrt(expected * (1 - expected))))
-    return float(np.clip(together / alone, 0, 1)) if alone > 0 else 0.0
+    def _counted(self, index: np.ndarray, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """How many boxes count as wrong, as reviewed and as accepted up to each index, each alone in its image as it were."""
+        effect = self.effect[index]
+        reviewed = np.floor((index + 1) / effect)
+        return np.minimum(np.ceil(wrong / effect), reviewed), reviewed, np.ceil(self.accepted(index) / effect)
 
 
-def _pairs(image: np.ndarray, values: np.ndarray) -> float:
-    """The sum over all ordered pairs of two boxes of one image of the product of their values."""
-    return float((np.bincount(image, values) ** 2 - np.bincount(image, values**2)).sum())
+Counts = int | np.ndarray
 
 
-def _design_effects(image: np.ndarray, correlated: float) -> np.ndarray:
-    """(N,) for every number of boxes, from the first on: how many boxes count as much as one that is the only one of its image."""
-    seen: dict[int, int] = {}
-    beside = np.zeros(len(image))
-    for index, one in enumerate(image.tolist()):
-        beside[index] = 2 * seen.get(one, 0)
-        seen[one] = seen.get(one, 0) + 1
-    return 1 + correlated * np.cumsum(beside) / np.arange(1, len(image) + 1)
-
-
-def _chance(wrong: int, reviewed: int, accepted: int, wrong_accepted: int) -> float:
-    """How likely no more than `wrong` of the reviewed are wrong if so many of the accepted are."""
+def _chance(wrong: Counts, reviewed: Counts, accepted: Counts, wrong_accepted: Counts) -> np.ndarray:
+    """How likely no more than `wrong` of the reviewed are wrong if so many of the accepted are; 0 where there are fewer accepted ones."""
     from scipy.stats import hypergeom
 
-    if wrong_accepted > accepted:
-        # not even all of them: the promise allows whatever may be there
-        return 0.0
-    return float(hypergeom.cdf(wrong, reviewed + accepted, wrong + wrong_accepted, reviewed))
+    possible = np.minimum(wrong_accepted, accepted)
+    chance = hypergeom.cdf(wrong, reviewed + accepted, wrong + possible, reviewed)
+    # more than all of them: the promise allows whatever may be there
+    return np.where(wrong_accepted > accepted, 0.0, chance)
 
 
 def _loosest(evidence: _Evidence, doubt: float) -> int | None:
     """The index of the last reviewed box that may be accepted."""
-    loosest = None
-    for place in _sequence(evidence, doubt):
-        if not evidence.proves(place, int(evidence.wrong[place]), doubt):
-            break
-        loosest = place
-    return loosest
+    places = _sequence(evidence, doubt)
+    proved = evidence.proves(places, evidence.wrong[places], doubt)
+    first_failure = int(np.argmin(np.append(proved, False)))
+    return int(places[first_failure - 1]) if first_failure else None
 
 
-def _sequence(evidence: _Evidence, doubt: float) -> list[int]:
-    """The places to test, in order, in ever longer strides."""
+def _sequence(evidence: _Evidence, doubt: float) -> np.ndarray:
+    """The indices to test, in order, in ever longer strides."""
     places = evidence.places()
-    starts = (_start(evidence, places, wrong, doubt) for wrong in _ALLOWED_AT_START)
-    chosen = [next((start for start in starts if start < len(places)), len(places))]
-    while chosen[-1] < len(places):
-        following = math.ceil((places[chosen[-1]] + 1) * _STRIDE) - 1
-        chosen.append(max(chosen[-1] + 1, int(np.searchsorted(places, following))))
-    return [int(places[index]) for index in chosen[:-1]]
+    enough = (_proved_with(evidence, places, wrong, doubt) for wrong in _ALLOWED_AT_START)
+    chosen: list[int] = []
+    for place in next(filter(len, enough), places[:0]).tolist():
+        if not chosen or place + 1 >= (chosen[-1] + 1) * _STRIDE:
+            chosen.append(place)
+    return np.array(chosen, np.int64)
 
 
-def _start(evidence: _Evidence, places: np.ndarray, wrong: int, doubt: float) -> int:
-    """Which of the places is the first where so many wrong boxes would be few enough; beyond the last where none is."""
-    return bisect.bisect_left(
-        range(len(places)), True, key=lambda index: places[index] >= wrong and evidence.proves(int(places[index]), wrong, doubt)
-    )
+def _proved_with(evidence: _Evidence, places: np.ndarray, wrong: int, doubt: float) -> np.ndarray:
+    """Those of the places that would prove the promise with so many wrong boxes."""
+    places = places[places >= wrong]
+    return places[evidence.proves(places, np.full(len(places), wrong), doubt)]
 
 
 def _needed(evidence: _Evidence, doubt: float) -> int | None:
@@ -225,7 +206,7 @@ def _needed(evidence: _Evidence, doubt: float) -> int | None:
     if not len(surest):
         return None
     reviewed = int(surest[-1]) + 1
-    enough = _enough(int(evidence.wrong[surest[-1]]) / reviewed, evidence.allowed, doubt)
+    enough = _enough(int(evidence.wrong[surest[-1]]) / reviewed, evidence.allowed, doubt) * float(evidence.effect[reviewed - 1])
     # of the reviewed boxes of the class only some are as sure
     return max(1, math.ceil((enough - reviewed) * len(counts) / reviewed))
 

@@ -101,7 +101,7 @@ def _figure_lines(figures: dict[str, dict[str, object]]) -> Iterator[str]:
 
 def _threshold(arguments: argparse.Namespace) -> None:
     from trainer import thresholding, uncertainties
-    from trainer.thresholding import CORRECT, FALSE, Budget
+    from trainer.budgets import CORRECT, FALSE, Budget
 
     study = _study(arguments)
     wanted_false = arguments.remove_false is not None

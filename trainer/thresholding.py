@@ -1,9 +1,7 @@
 """Which detections to remove because the model is unsure of them: cost-sensitive thresholds on any mix of uncertainties.
 
-Rule: a detection is removed when its mixed uncertainty reaches the threshold. A budget is never broken on the detections a threshold was
-fitted to. With a confidence it also holds for fresh ones, whatever their distribution, by an order statistic (Wilks 1941; the same as the
-one-sided bound of Clopper and Pearson 1934). Detections of one image resemble each other, and count for fewer than they are (Korn and
-Graubard 1998), so what is promised is about fresh images of the same kind.
+Rule: a detection is removed when its mixed uncertainty reaches the threshold. What that must not cost, and what a threshold promises, is
+the budget's to say (`budgets`); which mix leaves it the most to gain is `mixing`'s.
 """
 
 import json
@@ -13,60 +11,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import betainc, stdtrit
 
 from activelearning.errors import FormatError, UserError
-from trainer import uncertainties
+from trainer import mixing, uncertainties
+from trainer.budgets import CORRECT, Budget, is_number, threshold
 from trainer.detections import Detections
 from trainer.judged import Judged
-from trainer.uncertainties import IOUS, Protected
+from trainer.mixing import Protected
+from trainer.uncertainties import IOUS
 
 VERSION = 1
-CORRECT, FALSE = "correct", "false"
-_T_LEVEL = 0.975
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a threshold must not cost.
-
-    `correct`: keep at least `share` of the correct detections, and remove as many false ones as possible. `false`: remove at least
-    `share` of the false ones, and keep as many correct ones as possible. `confidence` is the chance that this holds of all fresh
-    detections together; None demands it of the fitted ones alone.
-    """
-
-    of: str = CORRECT
-    share: float = 0.95
-    confidence: float | None = 0.95
-
-    def __post_init__(self) -> None:
-        if self.of not in (CORRECT, FALSE):
-            raise UserError(f"a budget is of '{CORRECT}' or '{FALSE}' detections, not of '{self.of}'")
-        if not (_is_number(self.share) and 0 < self.share <= 1):
-            raise UserError(f"a budget's share lies above 0 and up to 1, it is not {self.share!r}")
-        if not (self.confidence is None or (_is_number(self.confidence) and 0 < self.confidence < 1)):
-            raise UserError(f"a budget's confidence lies between 0 and 1, it is not {self.confidence!r}")
-
-    def needed(self, count: int, effective: float | None = None) -> int | None:
-        """The rank of the protected detection, of `count` from the safe end, up to which all must be safe: None if that cannot be told.
-
-        Of independent values the share of all fresh ones up to the k-th lowest of n has a beta distribution of k and n - k + 1, or more
-        where values tie. Values that are not independent are worth `effective` ones, and k is counted in these.
-        """
-        if self.confidence is None:
-            return uncertainties.at_least(count, self.share)
-        worth = count if effective is None else effective
-        safe = worth * np.arange(1, count + 1) / max(count, 1)
-        enough = np.flatnonzero(betainc(safe, worth - safe + 1, self.share) <= 1 - self.confidence)
-        return int(enough[0]) + 1 if len(enough) else None
-
-    def protected(self, correct: np.ndarray) -> np.ndarray:
-        """Which of the detections it protects, (N,) bool, if those are `correct`."""
-        return correct if self.of == CORRECT else ~correct
-
-    def safe_first(self, values: np.ndarray) -> np.ndarray:
-        """Uncertainties so turned that those at which protected detections are safe are low."""
-        return values if self.of == CORRECT else -values
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +31,9 @@ class Rule:
     thresholds: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not all(_is_number(weight) and 0 <= weight < math.inf for weight in self.weights):
+        if not all(is_number(weight) and 0 <= weight < math.inf for weight in self.weights):
             raise ValueError("weights must be finite numbers, not negative")
-        if not all(_is_number(threshold) and not math.isnan(threshold) for threshold in self.thresholds):
+        if not all(is_number(threshold) and not math.isnan(threshold) for threshold in self.thresholds):
             raise ValueError("thresholds must be numbers")
 
 
@@ -130,7 +84,7 @@ class Thresholding:
             raise ValueError("names and classes must be texts, and a rule's class one of the classes")
         if not self.names or not self.ious or len(set(self.names)) < len(self.names) or len(set(self.classes)) < len(self.classes):
             raise ValueError("there must be uncertainties and IoU levels, and no name twice")
-        if not all(_is_number(iou) and 0 < iou <= 1 for iou in self.ious) or len(self.fitted_on.correct) != len(self.ious):
+        if not all(is_number(iou) and 0 < iou <= 1 for iou in self.ious) or len(self.fitted_on.correct) != len(self.ious):
             raise ValueError("IoU levels must lie above 0 and up to 1, each with a count")
         for rule in (self.rest, *self.own.values()):
             if (len(rule.weights), len(rule.thresholds)) != (len(self.names), len(self.ious)):
@@ -175,7 +129,7 @@ class Thresholding:
         masks = {name: class_id == self.classes.index(name) for name in self.own}
         others = ~np.any([np.zeros(len(class_id), bool), *masks.values()], 0)
         parts = [(others, self.rest), *((mask, self.own[name]) for name, mask in masks.items())]
-        return [(mask, rule, uncertainties.mixed(columns[:, mask], rule.weights)) for mask, rule in parts]
+        return [(mask, rule, mixing.mixed(columns[:, mask], rule.weights)) for mask, rule in parts]
 
 
 def fit(
@@ -228,38 +182,6 @@ def from_json(text: str | bytes, where: str, source: str) -> Thresholding:
     return found
 
 
-def threshold(uncertainty: np.ndarray, correct: np.ndarray, budget: Budget, image: np.ndarray | None = None) -> float:
-    """The threshold that gains most within the budget, from uncertainties (N,) and whether the detections are correct (N,).
-
-    It lies halfway between the last detection that must be safe and the next, so that another machine's rounding changes nothing.
-    Without any that could be demanded: inf, nothing is removed, for the correct budget, and -inf, everything is, for the false one.
-    `image` (N,) says which detections are of one image; without it, all are independent.
-    """
-    mask = budget.protected(correct)
-    protected = budget.safe_first(uncertainty[mask])
-    effective = None if image is None or budget.confidence is None else _effective(protected, image[mask], budget.share)
-    rank = budget.needed(len(protected), effective)
-    if rank is None:
-        return math.inf if budget.of == CORRECT else -math.inf
-    last = np.sort(protected)[rank - 1]
-    if budget.of == CORRECT:
-        return _between(last, uncertainty[uncertainty > last].min(initial=math.inf))
-    return _between(uncertainty[uncertainty < -last].max(initial=-math.inf), -last)
-
-
-def nearest_vertex(uncertainty: np.ndarray, correct: np.ndarray, budget: Budget) -> float:
-    """What is published instead, to be compared with: the vertex of the ROC curve nearest to where it crosses the budget.
-
-    The curve, FDs found over CDs lost, is interpolated between vertices, and the nearest can lie on the wrong side: the budget breaks
-    about as often as it holds. Needs a CD and an FD. The confidence is not looked at.
-    """
-    lost, found, thresholds = _roc(uncertainty, correct)
-    if budget.of == CORRECT:
-        wanted = np.interp(1 - budget.share, lost, found)
-        return float(thresholds[np.argmin(np.abs(found - wanted))])
-    return float(thresholds[np.argmin(np.abs(lost - np.interp(budget.share, found, lost)))])
-
-
 def effect(judged: Judged, removed: np.ndarray, iou: float) -> Effect:
     """What it does to remove those detections (N,) bool."""
     correct, objects = judged.correct(iou), int(judged.objects.sum())
@@ -277,10 +199,6 @@ class _Part:
 
     def of(self, mask: np.ndarray) -> "_Part":
         return _Part(self.columns[:, mask], self.levels[:, mask], self.image[mask])
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _columns(values: Mapping[str, np.ndarray], count: int) -> np.ndarray:
@@ -304,44 +222,10 @@ def _enough(levels: np.ndarray, least: int) -> bool:
 def _rule(weighing: _Part, bounding: _Part, budget: Budget) -> Rule:
     """From detections that find the weights, and others that find the thresholds."""
     masks = [budget.protected(correct) for correct in weighing.levels]
-    sides = [Protected(mask, uncertainties.at_least(int(mask.sum()), budget.share)) for mask in masks]
-    weights = uncertainties.best_mix(budget.safe_first(weighing.columns), sides)
-    mixed = uncertainties.mixed(bounding.columns, weights)
+    sides = [Protected(mask, mixing.at_least(int(mask.sum()), budget.share)) for mask in masks]
+    weights = mixing.best_mix(budget.safe_first(weighing.columns), sides)
+    mixed = mixing.mixed(bounding.columns, weights)
     return Rule(tuple(weights.tolist()), tuple(threshold(mixed, correct, budget, bounding.image) for correct in bounding.levels))
-
-
-def _effective(values: np.ndarray, image: np.ndarray, share: float) -> float:
-    """How many independent values those of several images are worth, judged by which lie within `share` of them.
-
-    Kish's design effect of a ratio of totals over images, but not below 1, and the loss of degrees of freedom, both as in Korn and
-    Graubard (1998). One image is worth one value.
-    """
-    _, at, sizes = np.unique(image, return_inverse=True, return_counts=True)
-    count, images = len(values), len(sizes)
-    if images < 2:
-        return float(images)
-    inside = values <= np.sort(values)[(uncertainties.at_least(count, share) or 1) - 1]
-    off = np.bincount(at, inside) - inside.mean() * sizes
-    independent = count * inside.mean() * (1 - inside.mean())
-    design = images / (images - 1) * float((off**2).sum()) / independent if independent else 1.0
-    return float(count / max(1.0, design) * (stdtrit(count - 1, _T_LEVEL) / stdtrit(images - 1, _T_LEVEL)) ** 2)
-
-
-def _between(low: float, high: float) -> float:
-    """Above `low`, up to `high`."""
-    middle = float(low + (high - low) / 2) if math.isfinite(high - low) else math.inf
-    return middle if low < middle < high else float(high)
-
-
-def _roc(uncertainty: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shares of CDs and of FDs at or above each threshold, falling from inf; points on a line with their neighbours are left out."""
-    thresholds = np.unique(uncertainty)[::-1]
-    lost, found = (len(group) - np.searchsorted(np.sort(group), thresholds) for group in (uncertainty[correct], uncertainty[~correct]))
-    corner = np.ones(len(thresholds), bool)
-    corner[1:-1] = (np.diff(lost, 2) != 0) | (np.diff(found, 2) != 0)
-    start = np.zeros(1)
-    shares = [np.concatenate([start, counts[corner] / counts[-1]]) for counts in (lost, found)]
-    return shares[0], shares[1], np.concatenate([[math.inf], thresholds[corner]])
 
 
 _ENDLESS = {"nothing": math.inf, "everything": -math.inf}

@@ -5,7 +5,7 @@ Rule: memory holds a few numbers an image, never a table: rows lie in a file bes
 
 import tempfile
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -20,11 +20,12 @@ from activelearning.store import Blobs
 _BETWEEN_AUDITS = 9
 
 
-def write(blobs: Blobs, name: str, images: Iterable[ImageLabels], selection: Selection, audits: Collection[str] = frozenset()) -> int:
+def write(blobs: Blobs, name: str, images: Iterable[ImageLabels], selection: Selection, audits: Sequence[str] = ()) -> int:
     """Order the images by the selection, create the totag `name`, and return how many images it lists.
 
     An image that comes twice counts once, the first time. A totag that is there already stays as it is. The selection would put
-    `audits`, images that the model is sure of, last: one of them stands in every tenth place instead, as long as there are any.
+    `audits`, images that the model is sure of, last: one of them stands in every tenth place instead, in their order, as long as there are
+    any.
     """
     with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as ordered:
         pool, ends = _spool(images, selection, rows)
@@ -52,11 +53,12 @@ def _spool(images: Iterable[ImageLabels], selection: Selection, rows: BinaryIO) 
     return pool, ends
 
 
-def _with_audits(order: Sequence[int], images: Sequence[str], audits: Collection[str]) -> Sequence[int]:
-    drawn = sorted((index for index in order if images[index] in audits), key=lambda index: images[index]) if audits else []
-    if not drawn:
+def _with_audits(order: Sequence[int], images: Sequence[str], audits: Sequence[str]) -> Sequence[int]:
+    if not audits:
         return order
-    others = iter([index for index in order if images[index] not in audits])
+    place = {image: number for number, image in enumerate(audits)}
+    drawn = sorted((index for index in order if images[index] in place), key=lambda index: place[images[index]])
+    others = (index for index in order if images[index] not in place)
     mixed = [index for audit in drawn for index in (*islice(others, _BETWEEN_AUDITS), audit)]
     return [*mixed, *others]
 

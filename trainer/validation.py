@@ -1,42 +1,31 @@
 """The validation table: every detection beside the object that it answers for, and every object that nothing answered for.
 
-Rule: a table is flat, each column has a unit, and a value that there is none of is empty in CSV and null in Parquet, never text such as
-"nan". The schema travels with the table: as a JSON Table Schema (Frictionless Data) beside the CSV, and inside the Parquet file. Numbers
-are float32, as the detections are, and come back as they were.
+Rule: a table is flat, and each column has a unit and one sentence that says what it means. It is the same for what nobody has reviewed:
+what cannot be known there is missing, and so is what a model does not tell. `validation_files` keeps tables.
 """
 
-import csv
-import io
-import json
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from activelearning.errors import FormatError, UserError
 from trainer import detections, uncertainties
 from trainer.detections import Detections
 from trainer.ground_truth import GroundTruth
-from trainer.judged import Judged
+from trainer.judged import Judged, missed_objects
 
 VERSION = 1
 """Of the schema; it grows when a column of `COLUMNS` changes its meaning or goes."""
 KINDS = ("matched", "false", "missed", "detected")
 """What a row is: a detection with an object for itself, one without, an object without detection; one whose truth nobody knows."""
 STRING, NUMBER = "string", "number"
+REQUIRED = ("image_name", "kind")
+"""The columns that no row leaves empty."""
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
-_METADATA = b"table_schema"
-_CONSTRAINTS: Mapping[str, dict[str, Any]] = {
-    "image_name": {"constraints": {"required": True}},
-    "kind": {"constraints": {"required": True, "enum": list(KINDS)}},
-}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -126,35 +115,6 @@ class Table:
         return zip(*lists, strict=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How well objects were found: their number; shares of them, 0..1, `found` by a box of their own, `misclassified`, where only a box
-    of another class overlaps enough, and `missed`, where none does, which add up to 1; and the share of detections that are `false`.
-
-    `mean_iou` and `rmse`, the root mean square of predicted minus true corner, in pixels, by corner, are of what was found. None where
-    there is nothing to take a figure of.
-    """
-
-    objects: int
-    found: float | None
-    misclassified: float | None
-    missed: float | None
-    false: float | None
-    mean_iou: float | None
-    rmse: tuple[float, float, float, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """Milliseconds an image, of so many images; `left_out` counts others that took so long that something else must have been on."""
-
-    images: int
-    left_out: int
-    mean_ms: float
-    std_ms: float
-    median_ms: float
-
-
 def validation_table(
     judged: Judged, image_names: Sequence[str], ground_truth: Sequence[GroundTruth], classes: Sequence[str], extras: Sequence[Extra] = ()
 ) -> Table:
@@ -162,7 +122,7 @@ def validation_table(
 
     `ground_truth` is what the M images were judged by. Raises `ValueError` when it is not.
     """
-    image, label, xyxy = _missed(judged, ground_truth)
+    image, label, xyxy = missed_objects(judged, ground_truth)
     kind = np.where(judged.matched, "matched", "false").astype(object)
     truth_class = np.append(judged.truth_class, label)
     truth = _texts("truth_class", classes, truth_class) | _corners("truth_", np.concatenate([judged.truth_xyxy, xyxy]))
@@ -180,130 +140,6 @@ def inference_table(found: Sequence[Detections], image_names: Sequence[str], cla
     return _ordered(_found(together, classes, extras) | {"kind": kind}, image, image_names, _all_columns(classes, extras))
 
 
-def summary(judged: Judged, ground_truth: Sequence[GroundTruth], min_iou: float = 0.5) -> Summary:
-    """How well the objects that the M images were judged by were found. A box of another class overlaps enough from `min_iou` on."""
-    image, label, xyxy = _missed(judged, ground_truth)
-    objects, matched = int(judged.objects.sum()), judged.matched
-    misclassified = sum(_covered(judged, *one, min_iou) for one in zip(image, label, xyxy, strict=True))
-    return Summary(
-        objects,
-        _share(int(matched.sum()), objects),
-        _share(misclassified, objects),
-        _share(len(image) - misclassified, objects),
-        _share(int((~matched).sum()), len(judged)),
-        float(judged.iou[matched].mean(dtype=np.float64)) if matched.any() else None,
-        _rmse(judged.residual[matched]) if matched.any() else None,
-    )
-
-
-def runtime(seconds: np.ndarray) -> Runtime:
-    """Of what each image took (M,). Those beyond the third quartile by over 50 times the distance of the quartiles are left out.
-
-    Raises `ValueError` without an image, or for a time that is negative or no number.
-    """
-    if not len(seconds) or not (np.isfinite(seconds) & (seconds >= 0)).all():
-        raise ValueError("there must be at least one time, and each must be a number of seconds from 0 on")
-    first, third = np.quantile(seconds, [0.25, 0.75])
-    kept = seconds[seconds <= third + 50 * (third - first)] * 1000
-    return Runtime(len(kept), len(seconds) - len(kept), float(kept.mean()), float(kept.std()), float(np.median(kept)))
-
-
-def write(table: Table, path: Path) -> None:
-    """Write a table to a file that ends in `.csv`, its schema beside it in `.schema.json`, or in `.parquet`."""
-    if _suffix(path) == ".parquet":
-        path.write_bytes(to_parquet(table))
-        return
-    path.with_suffix(".schema.json").write_bytes(to_schema(table.columns))
-    path.write_bytes(to_csv(table))
-
-
-def read(path: Path) -> Table:
-    """Read what `write` wrote. Raises `UserError` for another ending or a file that is not there, `FormatError` for a wrong value."""
-    try:
-        if _suffix(path) == ".parquet":
-            return from_parquet(path.read_bytes(), path.name)
-        schema = path.with_suffix(".schema.json")
-        return from_csv(path.read_bytes(), from_schema(schema.read_bytes(), schema.name), path.name)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: there is no such file; a table in CSV needs its schema beside it") from None
-
-
-def to_csv(table: Table) -> bytes:
-    """UTF-8, as RFC 4180 has it. A number is the shortest text that gives the same float32."""
-    out = io.StringIO(newline="")
-    # with a bare "\n" at the ends of rows, a carriage return inside a field would stay unquoted and break it
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(column.name for column in table.columns)
-    writer.writerows(zip(*(_to_texts(column, table[column.name]) for column in table.columns), strict=True))
-    return out.getvalue().encode()
-
-
-def from_csv(content: bytes, columns: Sequence[Column], where: str) -> Table:
-    """Raises `FormatError` that names the row, the header's being 1, and the column."""
-    try:
-        header, *rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)) or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{where}: it is no CSV in UTF-8 ({error})") from None
-    if header != [column.name for column in columns]:
-        raise FormatError(f"{where}: its header is not what its schema says; write both anew")
-    short = next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), None)
-    if short:
-        raise FormatError(f"{where} row {short}: it has {len(rows[short - 2])} fields, the header {len(header)}")
-    texts = zip(*rows, strict=True) if rows else [()] * len(columns)
-    values = {column.name: _from_texts(column, column_texts, where) for column, column_texts in zip(columns, texts, strict=True)}
-    return _table(columns, values, where)
-
-
-def to_parquet(table: Table) -> bytes:
-    """With the schema as metadata. Raises `UserError` without pyarrow."""
-    arrow, parquet = _arrow()
-    kinds = {STRING: arrow.string(), NUMBER: arrow.float32()}
-    fields = [arrow.field(column.name, kinds[column.type]) for column in table.columns]
-    schema = arrow.schema(fields, metadata={_METADATA: to_schema(table.columns)})
-    # NaN becomes null
-    arrays = [arrow.array(table[one.name], kinds[one.type], from_pandas=True) for one in table.columns]
-    out = io.BytesIO()
-    parquet.write_table(arrow.Table.from_arrays(arrays, schema=schema), out)
-    return out.getvalue()
-
-
-def from_parquet(content: bytes, where: str) -> Table:
-    """Raises `FormatError` when it is no Parquet or no such table, `UserError` without pyarrow."""
-    arrow, parquet = _arrow()
-    try:
-        found = parquet.read_table(io.BytesIO(content))
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise FormatError(f"{where}: it is no Parquet file ({error})") from None
-    columns = from_schema((found.schema.metadata or {}).get(_METADATA, b""), where)
-    kinds = {STRING: arrow.string(), NUMBER: arrow.float32()}
-    if [(field.name, field.type) for field in found.schema] != [(column.name, kinds[column.type]) for column in columns]:
-        raise FormatError(f"{where}: its columns are not what its schema says")
-    values = {column.name: _from_arrow(column, found[column.name].to_pylist()) for column in columns}
-    return _table(columns, values, where)
-
-
-def to_schema(columns: Iterable[Column]) -> bytes:
-    """The JSON Table Schema of the Frictionless Data standard, with a `unit` a field, and the `version`."""
-    fields = [
-        {"name": one.name, "type": one.type, "unit": one.unit, "description": one.meaning} | _CONSTRAINTS.get(one.name, {})
-        for one in columns
-    ]
-    return json.dumps({"version": VERSION, "fields": fields, "missingValues": [""]}, indent=1, ensure_ascii=False).encode()
-
-
-def from_schema(content: bytes, where: str) -> tuple[Column, ...]:
-    """Raises `FormatError` for what is no schema of ours, or a newer one."""
-    try:
-        schema = json.loads(content)
-        version = schema["version"]
-        columns = tuple(Column(one["name"], one["type"], one["unit"], one["description"]) for one in schema["fields"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{where}: it holds no schema of a validation table ({error})") from None
-    if version != VERSION:
-        raise FormatError(f"{where}: its schema has version {version}, this program reads version {VERSION}")
-    return columns
-
-
 def _check(column: Column, values: np.ndarray, count: int) -> None:
     wanted = np.dtype(object if column.type == STRING else np.float32)
     if values.shape != (count,) or values.dtype != wanted:
@@ -318,47 +154,10 @@ def _check_texts(name: str, texts: Sequence[Any]) -> None:
     present = {text for text in texts if text is not None}
     if not all(isinstance(text, str) and text and not _SURROGATE.search(text) for text in present):
         raise ValueError(f"{name} must be Unicode text, not empty, or None where there is none")
-    if name in _CONSTRAINTS and None in texts:
+    if name in REQUIRED and None in texts:
         raise ValueError(f"{name} must be given in every row")
     if name == "kind" and not present <= set(KINDS):
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {min(present - set(KINDS))!r}")
-
-
-def _missed(judged: Judged, ground_truth: Sequence[GroundTruth]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image (K,), class (K,) and corners (K, 4) of the objects that no detection is matched with."""
-    own = zip(judged.image, judged.truth_class, judged.truth_xyxy, strict=True)
-    taken = Counter(_key(*one) for one, matched in zip(own, judged.matched, strict=True) if matched)
-    missed = []
-    for image, truth in enumerate(ground_truth):
-        for label, xyxy in zip(truth.class_id, truth.xyxy, strict=True):
-            key = _key(image, label, xyxy)
-            if taken[key]:
-                taken[key] -= 1
-            else:
-                missed.append((image, label, xyxy))
-    if taken.total() or len(ground_truth) != len(judged.objects):
-        raise ValueError("the ground truth is not what the detections were judged by")
-    places = np.array([(image, label) for image, label, _ in missed], np.int64).reshape(-1, 2)
-    return places[:, 0], places[:, 1], np.array([xyxy for *_, xyxy in missed], np.float32).reshape(-1, 4)
-
-
-def _key(image: int, label: int, xyxy: np.ndarray) -> tuple[int, int, bytes]:
-    return int(image), int(label), xyxy.astype(np.float32).tobytes()
-
-
-def _covered(judged: Judged, image: int, label: int, xyxy: np.ndarray, min_iou: float) -> bool:
-    """Whether a detection of another class that has no object for itself lies on the object."""
-    others = (judged.image == image) & ~judged.matched & (judged.detections.class_id != label)
-    return bool((detections.box_iou(judged.detections.xyxy[others].astype(np.float64), xyxy[None].astype(np.float64)) >= min_iou).any())
-
-
-def _share(count: int, of: int) -> float | None:
-    return count / of if of else None
-
-
-def _rmse(residual: np.ndarray) -> tuple[float, float, float, float]:
-    xmin, ymin, xmax, ymax = np.sqrt((residual.astype(np.float64) ** 2).mean(0)).tolist()
-    return xmin, ymin, xmax, ymax
 
 
 def _all_columns(classes: Sequence[str], extras: Sequence[Extra]) -> tuple[Column, ...]:
@@ -432,56 +231,3 @@ def _filled(column: Column, values: np.ndarray | None, count: int) -> np.ndarray
     # what is too large for float32 becomes infinite, which the table refuses
     with np.errstate(over="ignore"):
         return np.full(count, np.nan, np.float32) if values is None else values.astype(np.float32)
-
-
-def _suffix(path: Path) -> str:
-    if path.suffix not in (".csv", ".parquet"):
-        raise UserError(f"{path}: a validation table is a file that ends in .csv or .parquet")
-    return path.suffix
-
-
-def _to_texts(column: Column, values: np.ndarray) -> list[str]:
-    if column.type == STRING:
-        return [text or "" for text in values]
-    return list(np.where(np.isnan(values), "", values.astype(str)))
-
-
-def _from_texts(column: Column, texts: Sequence[str], where: str) -> np.ndarray:
-    if column.type == STRING:
-        return np.array([text or None for text in texts], object)
-    return np.array([_number(column.name, text, f"{where} row {number}") for number, text in enumerate(texts, 2)], np.float32)
-
-
-def _number(name: str, text: str, where: str) -> float:
-    try:
-        value = float(text) if text else math.nan
-    except ValueError:
-        value = math.inf
-    # the text of the largest float32 is a little more than it: only as float32 can a value be told to be too large
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(np.float32(value))
-    if text and not finite:
-        raise FormatError(f"{where}: {name} is {text!r}, not a number; leave it empty where there is none")
-    return value
-
-
-def _from_arrow(column: Column, values: Sequence[Any]) -> np.ndarray:
-    if column.type == STRING:
-        return np.array(values, object)
-    return np.array([math.nan if value is None else value for value in values], np.float32)
-
-
-def _table(columns: Sequence[Column], values: Mapping[str, np.ndarray], where: str) -> Table:
-    try:
-        return Table(tuple(columns), values)
-    except ValueError as error:
-        raise FormatError(f"{where}: {error}") from None
-
-
-def _arrow() -> tuple[ModuleType, ModuleType]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError("Parquet needs pyarrow: install it with 'pip install pyarrow', or write .csv") from None
-    return pyarrow, parquet

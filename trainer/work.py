@@ -60,23 +60,13 @@ def list_pool(work: Work, left_out: Collection[str], wanted: Callable[[str], boo
     return PinnedPool(tuple(names), now, count)
 
 
-def commit_of(work: Work, model: str, totag_name: str, tagged_name: str, pool: PinnedPool, autolabelled: str) -> Commit:
+def commit_of(work: Work, model: str, totag_name: str, tagged_name: str, pool: PinnedPool) -> Commit:
     """The commit that makes the job's results current. What could not be read is reported here, once."""
     unreadable = pool_prediction.unreadable(work.store.labels, work.job.id, pool)
     work.report(Problem(image, f"{reason}; it is not in totag") for image, reason in unreadable.items())
     sequence, now = work.job.parent + 1, work.clock()
     return Commit(
-        sequence,
-        work.job.id,
-        work.job.run,
-        model,
-        totag_name,
-        tagged_name,
-        pool.listed_at,
-        pool.container_images,
-        len(unreadable),
-        now,
-        autolabelled,
+        sequence, work.job.id, work.job.run, model, totag_name, tagged_name, pool.listed_at, pool.container_images, len(unreadable), now
     )
 
 

@@ -10,32 +10,23 @@ are one product with T times as many rows, and the masks are inputs, so that the
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from activelearning.settings import Prediction
-from trainer import detections
-from trainer.detections import Detections
 from trainer.detectors import Targets, box_likelihood, compact_loss
-from trainer.spread import Spread, sampled
+from trainer.detectors.compact_decode import STRIDES, grid
+from trainer.detectors.compact_decode import decode as decode
 
 outputs = ("logits", "distances", "log_stds", "sampled_logits", "sampled_distances")
 
-_WITHOUT_SAMPLES = outputs[:3]
-"""What a model gives that was exported before there were masks."""
-STRIDES = (8, 16, 32)
 _WIDTHS = (24, 32, 64, 128, 192)
 _DEPTHS = (1, 2, 2, 1)
 _CHANNELS = 64
 _TOWER_DEPTH = 2
 _DROPOUT = 0.1
-_BEFORE_NMS = 300
-"""So many boxes of an image, the most confident, go into non-maximum suppression; it takes time with their square."""
 
 masks = {"class_masks": _CHANNELS, "box_masks": _CHANNELS}
 dropout = _DROPOUT
@@ -210,59 +201,3 @@ def _conv_norm(before: int, after: int, kernel: int, stride: int = 1) -> nn.Sequ
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.03)
-
-
-def grid(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centres (A, 2) in input pixels and strides (A,) of all grid points, level by level, row by row."""
-    centres, strides = [], []
-    for stride in STRIDES:
-        rows, columns = np.mgrid[: height // stride, : width // stride]
-        centres.append((np.stack([columns, rows], -1).reshape(-1, 2) + 0.5) * stride)
-        strides.append(np.full(len(centres[-1]), stride))
-    return np.concatenate(centres).astype(np.float32), np.concatenate(strides).astype(np.float32)
-
-
-def decode(outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings: Prediction) -> list[Detections]:
-    """The detections of each image, most confident first, clipped to the input (W, H).
-
-    A point may stand for several classes; non-maximum suppression works within a class. The spread follows each box through it.
-    """
-    centres, strides = grid(*input_size)
-    boxes = np.clip(_corners(centres, outputs[1]), 0, np.array([*input_size, *input_size], np.float32))
-    images = zip(_sigmoid(outputs[0]), boxes, strict=True)
-    kept = [_suppress(scores, corners, settings) for scores, corners in images]
-    if len(outputs) == len(_WITHOUT_SAMPLES):
-        return [found for found, _ in kept]
-    return [
-        replace(found, spread=_spread([output[image] for output in outputs[2:]], point, centres, strides))
-        for image, (found, point) in enumerate(kept)
-    ]
-
-
-def _corners(centres: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    return np.concatenate([centres - distances[..., :2], centres + distances[..., 2:]], -1)
-
-
-def _spread(outputs: Sequence[np.ndarray], point: np.ndarray, centres: np.ndarray, strides: np.ndarray) -> Spread:
-    """Of the boxes that stand at `point` (N,): a corner is off by as much as the distance that leads to it."""
-    log_stds, logits, distances = (output[..., point, :] for output in outputs)
-    return sampled(_sigmoid(logits), _corners(centres[point], distances), np.exp(log_stds) * strides[point, None])
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    # by way of tanh it cannot overflow
-    return 0.5 + 0.5 * np.tanh(0.5 * logits)
-
-
-def _suppress(scores: np.ndarray, boxes: np.ndarray, settings: Prediction) -> tuple[Detections, np.ndarray]:
-    """The detections of one image, and the grid point (N,) of each."""
-    point, label = _candidates(scores, settings.min_confidence)
-    found = Detections(boxes[point], scores[point, label], label, scores[point])
-    keep = detections.nms(found.xyxy, found.confidence, found.class_id, settings.nms_iou, settings.max_detections)
-    return found[keep], point[keep]
-
-
-def _candidates(scores: np.ndarray, min_confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    point, label = np.nonzero(scores > min_confidence)
-    best = np.argsort(-scores[point, label], kind="stable")[:_BEFORE_NMS]
-    return point[best], label[best]

@@ -5,16 +5,14 @@ times the outputs, what comes before runs once, and whoever has the masks (see `
 and in ONNX. A mask of ones is the plain layer. Shapes: T samples, F features or channels, K outputs of a layer.
 """
 
-import copy
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from trainer import onnx_graph
 
 
 class Samples(Protocol):
@@ -58,30 +56,4 @@ def _joined(layers: Sequence[nn.Linear] | Sequence[nn.Conv2d]) -> tuple[Tensor, 
 def to_onnx(samples: Samples, *example: Tensor) -> bytes:
     """The module as an ONNX file. The examples (at least two rows each, else the exporter takes the length for fixed) set all
     other axes."""
-    evaluated = copy.deepcopy(samples).cpu().eval()
-    dims = {axis: torch.export.Dim(axis) for axis in samples.inputs.values()}
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            evaluated,
-            example,
-            dynamo=True,
-            verbose=False,
-            input_names=list(samples.inputs),
-            output_names=list(samples.outputs),
-            dynamic_shapes=tuple({0: dims[axis]} for axis in samples.inputs.values()),
-        )
-    return program.model_proto.SerializeToString()
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    # the exporter warns of its own internals, which nobody who trains a detector can mend
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(torch|onnxscript|onnx_ir|onnx|copyreg)(\.|$)")
-            yield
-    finally:
-        logger.setLevel(level)
+    return onnx_graph.to_onnx(samples, example, samples.inputs, samples.outputs)
