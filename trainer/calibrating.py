@@ -42,7 +42,7 @@ def replace(work: Work, run: str, fitted: Calibration) -> None:
 def replace_file(blobs: Blobs, name: str, content: bytes) -> None:
     """Write a blob, whatever was there. Raises `BlobChanged` when a rival writes it at this very moment."""
     try:
-        etag: str | None = blobs.head(name).etag
+        etag: str | None = blobs.read(name).etag
     except BlobMissing:
         etag = None
     blobs.replace(name, content, etag)
