@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from activelearning import commits, decisions, labelled, layout, state, steps
 from activelearning.commandline import Commands, add_json, emit, plural
 from activelearning.errors import UserError
 from activelearning.state import QUEUED, RUNNING, Job, State
 from activelearning.store import Store, open_store
-from trainer import study_commands
+from trainer import inspect_commands, study_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +49,14 @@ def commands() -> Commands:
     repartition.add_argument("--test-percentage", type=float, required=True, metavar="SHARE", help="share of all labelled images, 0 to 1")
     add_json(repartition)
     study_commands.add(program)
+    inspect_commands.add(program)
+    autolabel = program.add(
+        "autolabel", _autolabel, "accept now what reviewed images prove now", "autolabel ./birds --precision 0.99 --confidence 0.95"
+    )
+    autolabel.add_argument("store", metavar="STORE")
+    autolabel.add_argument("--precision", type=float, metavar="SHARE", help="share of the accepted boxes that must be right")
+    autolabel.add_argument("--confidence", type=float, metavar="X", help="how sure the proof must be")
+    add_json(autolabel)
     return program
 
 
@@ -162,6 +171,14 @@ def _repartition(arguments: argparse.Namespace) -> None:
     total = len(labelled.read(store.labels, layout.TEST).images)
     text = f"{plural(joined, 'image')} joined the test split, which holds {total:,} now; none ever leaves it"
     emit(arguments, {"joined": joined, "test_images": total}, text)
+
+
+def _autolabel(arguments: argparse.Namespace) -> None:
+    from trainer import autolabel_command
+
+    found = autolabel_command.run(open_store(arguments.store), arguments.precision, arguments.confidence, _log)
+    lines = [f"{plural(found.images, 'image')} accepted, {found.audits:,} of them for the audit; {found.examine:,} to examine"]
+    emit(arguments, asdict(found), "\n".join([*lines, *found.rules, found.missed]))
 
 
 if __name__ == "__main__":

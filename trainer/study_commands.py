@@ -1,16 +1,14 @@
-"""The commands that look into a model: calibrate, threshold, validate, corrupt, report.
+"""The commands that learn from the test split what a model's figures are worth: calibrate, threshold.
 
-Rule: each works on the test split, and says so; what it writes lies beside the model, or where the person says.
+Rule: what they find out is kept beside the model.
 """
 
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from activelearning import layout
@@ -21,21 +19,19 @@ from activelearning.store import open_store
 if TYPE_CHECKING:
     import numpy as np
 
-    from trainer.calibration import Calibrated
     from trainer.study import Study
     from trainer.thresholding import Thresholding
-    from trainer.validation import Extra
 
 _THRESHOLDS = "thresholds.json"
 
 
 def add(program: Commands) -> None:
-    """Add all of them."""
-    calibrate = _command(program, "calibrate", _calibrate, "make confidence and spread of a model mean what they say", "calibrate ./birds")
+    """Add both of them."""
+    calibrate = command(program, "calibrate", _calibrate, "make confidence and spread of a model mean what they say", "calibrate ./birds")
     for name in ("detection", "closed_set", "box"):
         calibrate.add_argument(f"--{name.replace('_', '-')}", metavar="METHOD", help="see README; an unknown one lists what there is")
     calibrate.add_argument("--dry-run", action="store_true", help="only show the figures")
-    threshold = _command(
+    threshold = command(
         program, "threshold", _threshold, "find what to remove because the model is unsure of it", "threshold ./birds --keep-correct 0.95"
     )
     budget = threshold.add_mutually_exclusive_group()
@@ -44,20 +40,9 @@ def add(program: Commands) -> None:
     threshold.add_argument("--uncertainties", default="unconfidence", metavar="A,B", help="which to mix, or all (default: unconfidence)")
     threshold.add_argument("--confidence", type=float, default=0.95, metavar="X", help="how surely the budget holds for new images")
     threshold.add_argument("--per-class", action="store_true", help="thresholds for each class that is frequent enough")
-    validate = _command(program, "validate", _validate, "write every detection beside the truth", "validate ./birds --to ./validation")
-    validate.add_argument("--to", required=True, type=Path, metavar="DIR", help="folder for validation.csv and its schema")
-    validate.add_argument("--parquet", action="store_true", help="as Parquet instead of CSV")
-    corrupt = _command(
-        program, "corrupt", _corrupt, "see what worse images do to a model", "corrupt ./birds --corruptions fog,jpeg --images 50"
-    )
-    corrupt.add_argument("--corruptions", metavar="A,B", help="which (default: all)")
-    corrupt.add_argument("--severities", default="1,3,5", metavar="1,3,5", help="how strong, 1 to 5")
-    corrupt.add_argument("--images", type=int, default=100, metavar="N", help="at most so many test images")
-    report = _command(program, "report", _report, "write the page that shows how good a model is", "report ./birds --to ./report")
-    report.add_argument("--to", type=Path, metavar="DIR", help="write page and plots into a folder (default: beside the model)")
 
 
-def _command(program: Commands, name: str, run: Command, purpose: str, example: str) -> argparse.ArgumentParser:
+def command(program: Commands, name: str, run: Command, purpose: str, example: str) -> argparse.ArgumentParser:
     parser = program.add(name, run, purpose, example)
     parser.add_argument("store", metavar="STORE")
     parser.add_argument("--model", default="", help="a run such as main/3 (default: the current model)")
@@ -65,13 +50,13 @@ def _command(program: Commands, name: str, run: Command, purpose: str, example: 
     return parser
 
 
-def _study(arguments: argparse.Namespace) -> "Study":
+def study_of(arguments: argparse.Namespace) -> "Study":
     from trainer import study
 
-    return study.of_run(open_store(arguments.store), arguments.model, _say)
+    return study.of_run(open_store(arguments.store), arguments.model, say)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -80,7 +65,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from trainer.calibration import Options
 
     chosen = {name: value for name in ("detection", "closed_set", "box") if (value := getattr(arguments, name))}
-    options, study = Options(**chosen), _study(arguments)
+    options, study = Options(**chosen), study_of(arguments)
     fitted = calibrating.fit(study.work, study.held_out, options)
     if not arguments.dry_run:
         calibrating.replace(study.work, study.run, fitted)
@@ -103,7 +88,7 @@ def _threshold(arguments: argparse.Namespace) -> None:
     from trainer import thresholding, uncertainties
     from trainer.budgets import CORRECT, FALSE, Budget
 
-    study = _study(arguments)
+    study = study_of(arguments)
     wanted_false = arguments.remove_false is not None
     share = arguments.remove_false if wanted_false else 0.95 if arguments.keep_correct is None else arguments.keep_correct
     budget = Budget(FALSE if wanted_false else CORRECT, share, arguments.confidence)
@@ -169,96 +154,3 @@ def _keep(study: "Study", file: str, content: bytes) -> None:
     from trainer import calibrating
 
     calibrating.replace_file(study.work.store.labels, layout.model(study.run, file), content)
-
-
-def _validate(arguments: argparse.Namespace) -> None:
-    from trainer import validation, validation_files, validation_summary
-
-    study = _study(arguments)
-    target = arguments.to / f"validation.{'parquet' if arguments.parquet else 'csv'}"
-    arguments.to.mkdir(parents=True, exist_ok=True)
-    held_out, classes = study.held_out, study.work.settings.classes
-    table = validation.validation_table(study.judged, held_out.images, held_out.truth, classes, _calibrated_columns(study))
-    validation_files.write(table, target)
-    summary = asdict(validation_summary.summary(study.judged, held_out.truth))
-    lines = [f"{plural(len(table), 'row')} written to {target}", *(f"{name:20} {_shown(value)}" for name, value in summary.items())]
-    emit(arguments, {"model": study.run, "file": str(target), "rows": len(table), "summary": summary}, "\n".join(lines))
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return " ".join(map(_shown, value))
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _calibrated_columns(study: "Study") -> "list[Extra]":
-    """What the model's calibration makes of the detections, out of fold; nothing where it has none."""
-    from trainer import calibrating, calibration
-
-    fitted = calibrating.read(study.work.store.labels, study.run)
-    return _extras(calibration.cross_fitted(study.judged, study.sizes, fitted.options)) if fitted else []
-
-
-def _extras(found: "Calibrated") -> "list[Extra]":
-    from trainer.validation import Extra
-
-    columns = [
-        Extra("calibrated_probability", found.probability, "0..1", "calibrated probability that the box is right"),
-        Extra("calibrated_class_probability", found.class_probabilities, "0..1", "calibrated closed-set probability", per_class=True),
-        Extra("calibrated_entropy", found.entropy, "bits", "entropy of the calibrated closed-set probabilities"),
-    ]
-    for name in ("aleatoric", "epistemic", "total"):
-        std = getattr(found, name)
-        if std is not None:
-            columns.append(Extra(f"calibrated_{name}", std, "px", f"calibrated {name} standard deviation of"))
-    return columns
-
-
-def _corrupt(arguments: argparse.Namespace) -> None:
-    from trainer import corruption, corruption_suite
-    from trainer.corruption_suite import Sample
-
-    study = _study(arguments)
-    names = [name.strip() for name in arguments.corruptions.split(",")] if arguments.corruptions else list(corruption.CORRUPTIONS)
-    corruption_suite.steps(names, _severities(arguments.severities))
-    predictor, held_out = study.predictor(), study.held_out
-    samples = [
-        Sample(name, pixels, truth)
-        for name, truth in list(zip(held_out.images, held_out.truth, strict=True))[: arguments.images]
-        if (pixels := study.pixels(name)) is not None
-    ]
-    found = []
-    for row in corruption_suite.suite(predictor, samples, study.work.settings.classes, names, _severities(arguments.severities)):
-        found.append(asdict(row))
-        _say(_corruption_line(found[-1]))
-    text = f"model {study.run} on {plural(len(samples), 'test image')}: {plural(len(found), 'row')}, see above"
-    emit(arguments, {"model": study.run, "rows": found}, text)
-
-
-def _severities(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--severities is '{text}', but must be numbers such as 1,3,5") from None
-
-
-def _corruption_line(row: dict[str, object]) -> str:
-    uncertain = row["uncertainty"]
-    total = uncertain.get("total") if isinstance(uncertain, dict) else None
-    named = " ".join(f"{name} {_shown(row[name])}" for name in ("detections", "confidence", "ap50", "recall"))
-    return f"{row['corruption']!s:22} {row['severity']}: {named} total spread {_shown(total)}"
-
-
-def _report(arguments: argparse.Namespace) -> None:
-    from trainer import reporting
-
-    study = _study(arguments)
-    made = reporting.make(study, time.time(), reporting.current_pool(study))
-    if arguments.to:
-        arguments.to.mkdir(parents=True, exist_ok=True)
-        for name, content in (*made.pngs.items(), (reporting.PAGE, made.html.encode())):
-            (arguments.to / name).write_bytes(content)
-        where = str(arguments.to / reporting.PAGE)
-    else:
-        where = reporting.replace(study, made)
-    emit(arguments, {"model": study.run, "page": where, "plots": sorted(made.pngs)}, f"wrote {where} and {plural(len(made.pngs), 'plot')}")
