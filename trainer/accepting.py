@@ -135,6 +135,7 @@ def _written(work: Work, name: str, asked: Record, images: Images) -> Division:
         rows.seek(0)
         with suppress(BlobExists):
             work.store.labels.create(layout.autolabelled(name), rows)
+    work.progressed()
     _tell(work, record)
     return Division(name, frozenset(counted.settled), in_order(counted.audits, record))
 

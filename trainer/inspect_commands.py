@@ -15,6 +15,7 @@ from trainer.study_commands import command, say, study_of
 
 if TYPE_CHECKING:
     from trainer.calibration import Calibrated
+    from trainer.held_out import HeldOut
     from trainer.study import Study
     from trainer.validation import Extra
 
@@ -24,6 +25,9 @@ def add(program: Commands) -> None:
     validate = command(program, "validate", _validate, "write every detection beside the truth", "validate ./birds --to ./validation")
     validate.add_argument("--to", required=True, type=Path, metavar="DIR", help="folder for validation.csv and its schema")
     validate.add_argument("--parquet", action="store_true", help="as Parquet instead of CSV")
+    validate.add_argument(
+        "--full-dropout", type=float, metavar="RATE", help="spread from dropout through the whole network, for comparison"
+    )
     corrupt = command(
         program, "corrupt", _corrupt, "see what worse images do to a model", "corrupt ./birds --corruptions fog,jpeg --images 50"
     )
@@ -35,17 +39,30 @@ def add(program: Commands) -> None:
 
 
 def _validate(arguments: argparse.Namespace) -> None:
-    from trainer import validation, validation_files, validation_summary
+    from trainer import calibrating, validation, validation_files, validation_summary
 
     study = study_of(arguments)
     target = arguments.to / f"validation.{'parquet' if arguments.parquet else 'csv'}"
     arguments.to.mkdir(parents=True, exist_ok=True)
-    held_out, classes = study.held_out, study.work.settings.classes
-    table = validation.validation_table(study.judged, held_out.images, held_out.truth, classes, _calibrated_columns(study))
+    held_out, extras = _held_out(study, arguments.full_dropout)
+    judged = calibrating.judged(study.work, held_out)
+    table = validation.validation_table(judged, held_out.images, held_out.truth, study.work.settings.classes, extras)
     validation_files.write(table, target)
-    summary = asdict(validation_summary.summary(study.judged, held_out.truth))
+    summary = asdict(validation_summary.summary(judged, held_out.truth))
     lines = [f"{plural(len(table), 'row')} written to {target}", *(f"{name:20} {_text(value)}" for name, value in summary.items())]
     emit(arguments, {"model": study.run, "file": str(target), "rows": len(table), "summary": summary}, "\n".join(lines))
+
+
+def _held_out(study: "Study", full_dropout: float | None) -> "tuple[HeldOut, list[Extra]]":
+    """What the model finds, and its calibration's columns; a calibration is not about another kind of spread."""
+    if full_dropout is None:
+        return study.held_out, _calibrated_columns(study)
+    if not 0 < full_dropout < 1:
+        raise UserError(f"--full-dropout is {full_dropout:g}, but a rate lies between 0 and 1")
+    from trainer import full_network
+
+    say(f"predicting {plural(len(study.held_out), 'image')} {study.work.settings.prediction.mc_samples} times over")
+    return full_network.held_out(study, full_dropout), []
 
 
 def _calibrated_columns(study: "Study") -> "list[Extra]":

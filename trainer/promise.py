@@ -16,7 +16,9 @@ What the proof rests on: the reviewed boxes are like those of the pool. A test s
 the hard ones, which costs acceptance; where it is unlike the pool in another way, only the audit of accepted images tells.
 """
 
+import bisect
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +26,12 @@ import numpy as np
 from trainer import design_effect
 
 _ALLOWED_AT_START = (2, 1, 0)
-"""Only thresholds are tested that would prove the promise though so many of the boxes are wrong: the first of these numbers for which there
-are any. Begun earlier, a single wrong box among the surest would end it."""
+"""First thresholds are tested that would prove the promise though so many of the boxes are wrong, then looser ones for which fewer must be.
+Begun earlier, a single wrong box among the surest would end it."""
 _STRIDE = 1.15
 """Each threshold tested lets in so many times as many reviewed boxes as the one before."""
+_MOST_WRONG = 50
+"""What is not proved with so many wrong boxes, and in proportion more right ones, is taken to be out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +115,15 @@ def is_refuted(wrong: int, audited: int, precision: float, confidence: float) ->
 
 def least_reviewed(wrong: int, precision: float, confidence: float) -> int:
     """How many reviewed boxes prove the precision of any number of accepted ones, when so many of them were wrong."""
-    low, high = wrong, wrong + 1
-    while share_bound(wrong, high, confidence) < precision:
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if share_bound(wrong, middle, confidence) < precision else (low, middle)
-    return high
+    return _least(wrong + 1, lambda reviewed: share_bound(wrong, reviewed, confidence) >= precision)
+
+
+def _least(low: int, is_enough: Callable[[int], bool]) -> int:
+    """The least number from `low` on that is enough, where every larger one is too."""
+    high = low
+    while not is_enough(high):
+        low, high = high + 1, high * 2
+    return bisect.bisect_left(range(low, high), True, key=is_enough) + low
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,14 +187,23 @@ def _loosest(evidence: _Evidence, doubt: float) -> int | None:
 
 
 def _sequence(evidence: _Evidence, doubt: float) -> np.ndarray:
-    """The indices to test, in order, in ever longer strides."""
-    places = evidence.places()
-    enough = (_proved_with(evidence, places, wrong, doubt) for wrong in _ALLOWED_AT_START)
+    """The indices to test, in order: those that many wrong boxes leave proved first, then looser ones that only fewer do."""
+    places, chosen = evidence.places(), [-1]
+    for wrong in _ALLOWED_AT_START:
+        proved = _proved_with(evidence, places[places > chosen[-1]], wrong, doubt)
+        # begun with most of the boxes, the less sure ones would spoil it for the surest
+        if not wrong or len(chosen) > 1 or (len(proved) and 2 * proved[0] < len(evidence.sureness)):
+            chosen += _in_strides(proved.tolist())
+    return np.array(chosen[1:], np.int64)
+
+
+def _in_strides(places: Sequence[int]) -> list[int]:
+    """Some of the places, in ever longer strides; the last one always."""
     chosen: list[int] = []
-    for place in next(filter(len, enough), places[:0]).tolist():
-        if not chosen or place + 1 >= (chosen[-1] + 1) * _STRIDE:
+    for place in places:
+        if not chosen or place + 1 >= (chosen[-1] + 1) * _STRIDE or place == places[-1]:
             chosen.append(place)
-    return np.array(chosen, np.int64)
+    return chosen
 
 
 def _proved_with(evidence: _Evidence, places: np.ndarray, wrong: int, doubt: float) -> np.ndarray:
@@ -199,21 +214,26 @@ def _proved_with(evidence: _Evidence, places: np.ndarray, wrong: int, doubt: flo
 
 def _needed(evidence: _Evidence, doubt: float) -> int | None:
     """How many more reviewed boxes would do, if they are as often right as the surest are; None if those are too often wrong."""
-    counts = np.arange(1, len(evidence.wrong) + 1)
-    if not len(counts):
+    if not len(evidence.places()):
         return least_reviewed(0, 1 - evidence.allowed, 1 - doubt)
+    counts = np.arange(1, len(evidence.wrong) + 1)
     surest = np.flatnonzero(evidence.wrong <= evidence.allowed / 2 * counts)
     if not len(surest):
         return None
     reviewed = int(surest[-1]) + 1
-    enough = _enough(int(evidence.wrong[surest[-1]]) / reviewed, evidence.allowed, doubt) * float(evidence.effect[reviewed - 1])
+    enough = _enough(int(evidence.wrong[surest[-1]]) / reviewed, max(int(evidence.accepted(surest[-1])), 1), evidence.allowed, doubt)
+    if enough is None:
+        return None
     # of the reviewed boxes of the class only some are as sure
-    return max(1, math.ceil((enough - reviewed) * len(counts) / reviewed))
+    more = math.ceil((enough * float(evidence.effect[reviewed - 1]) - reviewed) * len(counts) / reviewed)
+    return more if more > 0 else None
 
 
-def _enough(rate: float, allowed: float, doubt: float) -> int:
-    """The least number of reviewed boxes that proves the promise if this share of them is wrong, at most half of what is allowed."""
-    wrong = 0
-    while math.ceil(rate * (enough := least_reviewed(wrong, 1 - allowed, 1 - doubt)) - 1e-9) > wrong:
-        wrong += 1
-    return enough
+def _enough(rate: float, accepted: int, allowed: float, doubt: float) -> int | None:
+    """The least number of reviewed boxes that proves the promise of so many accepted ones if this share of the reviewed is wrong."""
+    refuted = math.floor(allowed * accepted + 1e-9) + 1
+    for wrong in range(_MOST_WRONG):
+        reviewed = _least(wrong + 1, lambda count, wrong=wrong: float(_chance(wrong, count, accepted, refuted)) <= doubt)  # type: ignore[misc]
+        if math.ceil(rate * reviewed - 1e-9) <= wrong:
+            return reviewed
+    return None

@@ -95,7 +95,8 @@ def has_consumed(blobs: Blobs, run: str, upload: str) -> bool:
     while stop - start > _WINDOW_BYTES:
         middle, found = _line_after(blobs, name, (start + stop) // 2)
         start, stop = (middle, stop) if found <= upload else (start, middle)
-    return json.dumps(upload).encode() in blobs.read_range(name, start, stop - start)
+    lines = blobs.read_range(name, start, stop - start).split(b"\n")
+    return json.dumps(upload).encode() in (line.rstrip(b",") for line in lines)
 
 
 def _line_after(blobs: Blobs, name: str, position: int) -> tuple[int, str]:

@@ -126,6 +126,18 @@ def test_validate_writes_every_detection_beside_the_truth(folder: Path, tmp_path
     assert len(validation_files.read(tmp_path / "validation.parquet")) == len(rows)
 
 
+def test_full_dropout_changes_the_spread_and_nothing_else(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _said(capsys, "validate", folder, "--to", tmp_path / "heads")
+    _said(capsys, "validate", folder, "--to", tmp_path / "full", "--full-dropout", "0.05")
+    heads, full = (validation_files.read(tmp_path / name / "validation.csv") for name in ("heads", "full"))
+    assert heads["iou"] == pytest.approx(full["iou"], abs=1e-3, nan_ok=True)
+    assert heads["aleatoric"] == pytest.approx(full["aleatoric"], rel=1e-3, nan_ok=True)
+    found = heads["kind"] != "missed"
+    assert (full["epistemic"][found] > 0).all() and not (heads["epistemic"] == full["epistemic"])[found].any()
+    assert main(["validate", str(folder), "--to", str(tmp_path), "--full-dropout", "2"]) == 1
+    assert "between 0 and 1" in capsys.readouterr().err
+
+
 def test_corrupt_compares_with_the_images_as_they_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = _said(capsys, "corrupt", folder, "--corruptions", "gaussian_noise,horizontal_flip", "--severities", "5", "--images", "3")
     assert [row["corruption"] for row in shown["rows"]] == ["none", "gaussian_noise", "horizontal_flip"]
