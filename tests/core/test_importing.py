@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from activelearning import formats, importing, state, steps
+from activelearning import autolabels, commits, formats, importing, layout, state, steps, table
 from activelearning.errors import UserError
 from activelearning.labels import HUMAN, Box, ImageLabels, Review
 from activelearning.store import Store
-from tests.tagger.batches import CAT, CLASSES, in_memory, project
+from tests.tagger.batches import CAT, CLASSES, Terminal, in_memory, project
 
 BOX = Box("cat", 0.1, 0.1, 0.5, 0.5)
 OTHER = Box("dog", 0.2, 0.2, 0.6, 0.6)
@@ -105,3 +105,64 @@ def test_the_test_split_keeps_its_images_and_takes_newer_labels(tmp_path: Path) 
         importing.import_labels(store, csv(tmp_path / "a.csv", row), CLASSES, None, "test", 1.0)
     (labels,) = importing.current_labels(store)
     assert labels.boxes == (OTHER,) and labels.boxes[0].source == HUMAN
+
+
+def accept(store: Store, *images: ImageLabels, classes: tuple[str, ...] = CLASSES) -> None:
+    """A commit of a machine that accepted these images."""
+    autolabels.create(store.labels, "main/9", autolabels.Record("main/9", classes, 0.99, 0.95, 0.4, 0.05, 0))
+    store.labels.create(layout.autolabelled("main/9"), table.table_bytes(images))
+    before = commits.latest(store.labels)
+    assert before is not None
+    made = replace(before, sequence=before.sequence + 1, job="train-9", autolabelled="main/9")
+    assert commits.publish(store.labels, made, before.sequence)
+
+
+def exported(folder: Path, form: str) -> Path:
+    """What to read of an export: its one file, or all of it."""
+    return next(folder.iterdir()) if form in ("csv", "coco") else folder
+
+
+PSEUDO = replace(CAT, source="pseudo@main/9")
+WEAK = replace(OTHER, confidence=0.1, source="model")
+
+
+@pytest.mark.parametrize("form", ["csv", "coco", "yolo", "voc"])
+def test_accepted_images_are_exported_on_request_and_what_a_person_said_wins(tmp_path: Path, form: str) -> None:
+    store = project(in_memory(tmp_path), ["a.jpg", "b.jpg", "c.jpg"])
+    take_in(store, csv(tmp_path / "a.csv", "a.jpg,dog,0.2,0.6,0.2,0.6,,"))
+    accept(store, *(ImageLabels(name, 64, 48, (PSEUDO, WEAK), Review.UNOPENED) for name in ("a.jpg", "b.jpg")))
+    assert importing.export_labels(store, form, tmp_path / "people", CLASSES) == 1
+    assert importing.export_labels(store, form, tmp_path / "all", CLASSES, with_accepted=True) == 2
+    found = formats.read(exported(tmp_path / "all", form), form).images
+    boxes = {labels.image.removesuffix(".jpg"): [box.label for box in labels.boxes] for labels in found}
+    assert boxes == {"a": ["dog"], "b": ["cat"]}
+    assert {labels.image.removesuffix(".jpg"): labels.review for labels in found} == {"a": Review.REVIEWED, "b": Review.UNOPENED}
+
+
+@pytest.mark.parametrize("form", ["csv", "coco", "yolo", "voc"])
+def test_what_the_machine_accepted_never_comes_back_as_a_persons(tmp_path: Path, form: str) -> None:
+    store = project(in_memory(tmp_path), ["a.jpg", "b.jpg"])
+    take_in(store, csv(tmp_path / "a.csv", "a.jpg,dog,0.2,0.6,0.2,0.6,,"))
+    accept(store, ImageLabels("b.jpg", 64, 48, (PSEUDO,), Review.UNOPENED))
+    importing.export_labels(store, form, tmp_path / "all", CLASSES, with_accepted=True)
+    fresh = project("memory:", ["a.jpg", "b.jpg"])
+    assert (take_in(fresh, exported(tmp_path / "all", form)).images, [one.image for one in importing.current_labels(fresh)]) == (
+        1,
+        ["a.jpg"],
+    )
+
+
+def test_accepted_images_of_other_classes_are_not_exported(tmp_path: Path) -> None:
+    store = project(in_memory(tmp_path), ["a.jpg"])
+    accept(store, ImageLabels("a.jpg", 64, 48, (PSEUDO,), Review.UNOPENED), classes=("cat",))
+    with pytest.raises(UserError, match="nothing has been reviewed or accepted yet"):
+        importing.export_labels(store, "csv", tmp_path / "all", CLASSES, with_accepted=True)
+
+
+def test_the_command_exports_accepted_images_only_if_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = project(tmp_path / "store", ["a.jpg", "b.jpg"])
+    take_in(store, csv(tmp_path / "a.csv", "a.jpg,dog,0.2,0.6,0.2,0.6,,"))
+    accept(store, ImageLabels("b.jpg", 64, 48, (PSEUDO,), Review.UNOPENED))
+    asked = ["export", tmp_path / "store", "--format", "coco", "--json", "--to"]
+    assert Terminal(capsys).activelearning(*asked, tmp_path / "one").value["images"] == 1
+    assert Terminal(capsys).activelearning(*asked, tmp_path / "two", "--with-accepted").value["images"] == 2

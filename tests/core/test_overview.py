@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from activelearning import events, failures, journal, layout, onboarding, overview, overview_text, state, steps, stuck
+from activelearning import autolabels, commits, events, failures, journal, layout, onboarding, overview, overview_text, state, steps, stuck
+from activelearning.autolabels import Audit, Record
+from activelearning.commits import Commit
 from activelearning.errors import UserError
 from activelearning.machine_records import Machine, ScaleSet
 from activelearning.settings import Policy
@@ -66,6 +68,66 @@ def test_the_trend_of_the_models_is_told() -> None:
     found = overview.overview(store, NOW)
     assert found.ap50 == (("main/1", 0.5), ("main/2", 0.625))
     assert "AP50       main/1 0.500  main/2 0.625  (+0.125)" in overview_text.text(found)
+
+
+RECORD = Record(
+    "main/2",
+    ("cat",),
+    0.99,
+    0.95,
+    0.4,
+    0.05,
+    0,
+    rules=("cat: precision at least 0.9912, 3 of 900 reviewed boxes as sure were wrong",),
+    missed="2 of 700 objects missed in reviewed images that would be accepted",
+    held_out=("a.jpg",),
+    audit=Audit("main/1", 40, 0, False),
+    images=1200,
+    boxes=3400,
+    examine=800,
+    audits=61,
+)
+
+
+def accepting(record: Record) -> tuple[Store, overview.Overview]:
+    """A project whose current commit has this division."""
+    store, _ = shown(State())
+    autolabels.create(store.labels, "main/2", record)
+    commit = Commit(1, "train-1", "main/2", "main/2", "totag/main/2.csv", "", NOW, 2000, 0, NOW, autolabelled="main/2")
+    assert commits.publish(store.labels, commit, 0)
+    return store, overview.overview(store, NOW)
+
+
+def test_what_the_machine_accepted_is_told_with_its_promise() -> None:
+    _, found = accepting(RECORD)
+    lines = overview_text.text(found).splitlines()
+    assert (
+        "accepted   0.99 right at confidence 0.95: 1,200 images with 3,400 boxes accepted, 61 of them for the audit; 800 images to examine"
+        in lines
+    )
+    assert "audit      of 40 accepted boxes of main/1 that people looked at 0 were wrong" in lines
+    value = json.loads(json.dumps(found.as_dict()))["autolabel"]
+    assert value["rules"] == list(RECORD.rules) and value["missed"] == RECORD.missed
+    assert value["audit"] == {"run": "main/1", "boxes": 40, "wrong": 0, "broken": False} and "held_out" not in value
+    assert not any(line.startswith("attention") for line in lines)
+
+
+def test_a_broken_promise_asks_for_attention_and_says_what_to_do() -> None:
+    _, found = accepting(replace(RECORD, audit=Audit("main/1", 40, 7, True)))
+    attention = [line for line in overview_text.text(found).splitlines() if line.startswith("attention")]
+    assert attention == [
+        "attention  auto-labelling: of 40 accepted boxes of main/1 that people looked at 7 were wrong: the promise is broken, "
+        "they are withdrawn; what is accepted now is proved with them counted; raise autolabel.precision, or set it to 0 to accept nothing"
+    ]
+
+
+def test_who_accepts_nothing_hears_nothing_of_it_and_of_a_damaged_record_one_sentence() -> None:
+    assert shown(State())[1].autolabel is None and "accepted" not in overview_text.text(shown(State())[1])
+    store, _ = accepting(RECORD)
+    name = layout.autolabel_record("main/2")
+    store.labels.replace(name, b"[", store.labels.read(name).etag)
+    found = overview.overview(store, NOW)
+    assert found.autolabel is None and found.stuck[0].startswith("autolabelled/main/2.json is damaged")
 
 
 def test_json_has_the_same_and_plain_values() -> None:

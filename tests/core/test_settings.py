@@ -57,7 +57,7 @@ def test_defaults_are_comments_that_explain_themselves() -> None:
     assert tomllib.loads(text) == {
         "classes": ["knot", "defect"],
         "training": {"iterations": 200},
-        **{name: {} for name in ("detector", "selection", "drafts", "prediction", "policy", "test", "trainers")},
+        **{name: {} for name in ("detector", "selection", "drafts", "prediction", "policy", "test", "autolabel", "trainers")},
     }
     assert "# Steps of the first run from scratch.\niterations = 200\n" in text
     assert "# Images in one step.\n#batch_size = 8\n" in text

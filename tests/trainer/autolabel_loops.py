@@ -22,6 +22,8 @@ from trainer.work import Work
 LEARNED, TEST, POOL = range(8), range(8, 28), range(28, 64)
 """The scenes that the model was trained on, those of the test split, and those that nobody has reviewed."""
 ODD = 'čam, "2"/IMG\'s é.png'
+LONG_AGO = "accepted/and/learned/by/the/model/before.png"
+"""An image that the model started from, and is in no set any more."""
 ASKED = Autolabel(precision=0.8, confidence=0.9, max_missed=0.3, audit_share=0.25, train_share=1.0)
 SETTINGS = Settings(
     scenes.CLASSES,
@@ -59,7 +61,7 @@ def give_model(store: Store, run: str) -> None:
     model = weights.weights_of(scenes.trained(), "compact", scenes.CLASSES)
     store.labels.create(layout.model(run, "model.onnx"), scenes.onnx())
     store.labels.create(layout.model(run, "weights.pt"), model.to_bytes())
-    store.labels.create(layout.trained_images(run), "\n".join(map(loops.name, LEARNED)).encode())
+    store.labels.create(layout.trained_images(run), "\n".join([*map(loops.name, LEARNED), LONG_AGO]).encode())
 
 
 def truths(seeds: Iterable[int]) -> list[ImageLabels]:

@@ -14,7 +14,7 @@ from tests.trainer import autolabel_loops as project
 from tests.trainer import loops
 from tests.trainer.autolabel_loops import ASKED, ODD, POOL, SETTINGS, accepted, current, listed, turned
 from tests.trainer.loops import World
-from trainer import autolabel_command
+from trainer import accepting, autolabel_command
 
 OFF = replace(SETTINGS, autolabel=replace(ASKED, precision=0.0))
 ALL = {*map(loops.name, POOL), ODD}
@@ -91,10 +91,8 @@ def test_a_promise_that_audits_broke_stands_as_broken_until_a_model_is_trained()
     commit, _ = current(world.store)
     work = project.work_on(world)
     people = [*project.truths(project.LEARNED), *wrong]
-    last = autolabel_command.accepting.last_accepted(work, commit, people, "main/2")
+    last = accepting.last_accepted(work, commit, people, "main/2")
     assert last.broken and last.audit == record.audit and last.audited == audits
-    trained = replace(commit, autolabelled="main/1")
-    assert commit.autolabelled != trained.autolabelled
     again = ask(world, 0.7)
     assert again.audit == record.audit
     entries = [entry for entry in journal.read(world.store.labels) if entry["what"] == "promise broken"]

@@ -53,6 +53,16 @@ def test_a_broken_promise_withdraws_all_of_it() -> None:
     assert found.images == () and found.audited == audits and found.broken and "the promise is broken" in world.told[-1]
 
 
+def test_a_promise_that_was_broken_before_the_last_training_is_over() -> None:
+    world = turned()
+    commit, record = current(world.store)
+    broken = autolabels.Audit("main/0", 40, 40, True)
+    autolabels.create(world.store.labels, "main/7", replace(record, audit=broken))
+    for run, stands in (("main/7", False), ("main/1", True)):
+        found = accepting.last_accepted(work_on(world), replace(commit, run=run, autolabelled="main/7"), reviewed(world), "main/8")
+        assert found.broken is stands and (found.audit == broken) is stands
+
+
 def test_who_switched_it_off_trains_on_nothing_of_it_but_hears_of_a_broken_promise() -> None:
     world = turned()
     off = replace(SETTINGS, autolabel=replace(ASKED, precision=0.0))

@@ -34,7 +34,7 @@ def test_accepted_images_are_learned_from_and_audits_are_kept_as_evidence() -> N
     assert commit.run == "main/2" and commit.autolabelled == "main/2"
     # as many as people have reviewed: the eight of the first turn, the audits and the one that somebody had already
     assert len(by_machine) == card(world, "main/2")["accepted_images"] == 8 + len(audited) + 1
-    assert trained == {*map(loops.name, project.LEARNED), held} | by_machine
+    assert trained == {*map(loops.name, project.LEARNED), held, project.LONG_AGO} | by_machine
     assert card(world, "main/2")["labelled_images"] == 9
     assert record.held_out == tuple(audited) and record.audit is not None and (record.audit.run, record.audit.wrong) == ("main/1", 0)
     assert any("all weights of the last model were taken over" in line for line in world.told)
