@@ -9,7 +9,7 @@ import numpy as np
 
 from activelearning.labels import MODEL, Box, ImageLabels, Review
 from activelearning.ordering import box_entropy, box_margin
-from trainer import spread
+from trainer import uncertainties
 from trainer.detections import Detections
 from trainer.predictor import Predicted
 
@@ -54,10 +54,5 @@ def _of_spread(detections: Detections) -> Mapping[str, np.ndarray]:
     found = detections.spread
     if found is None:
         return {}
-    corners = {"aleatoric": found.aleatoric, "epistemic": found.epistemic, "total": found.total}
-    of_own_class = found.class_epistemic[np.arange(len(detections)), detections.class_id]
-    return (
-        {name: spread.relative(std, detections.xyxy).mean(1) for name, std in corners.items()}
-        | {f"{name}_px": std.mean(1) for name, std in corners.items()}
-        | {"class_epistemic": of_own_class, "mutual_information": found.mutual_information}
-    )
+    corners = {"aleatoric_px": found.aleatoric, "epistemic_px": found.epistemic, "total_px": found.total}
+    return uncertainties.of_spread(detections) | {name: std.mean(1) for name, std in corners.items()}

@@ -60,7 +60,18 @@ def of(detections: Detections) -> dict[str, np.ndarray]:
     """
     scores = np.clip(detections.class_scores.astype(np.float64), 0, 1)
     values = {"entropy": _binary_entropy(scores).sum(1), "unconfidence": 1 - detections.confidence, "margin": 1 - _margin(scores)}
-    return checked(values | _of_spread(detections), len(detections))
+    return checked(values | of_spread(detections), len(detections))
+
+
+def of_spread(detections: Detections) -> dict[str, np.ndarray]:
+    """Those of `of` that come from the spread, each (N,); none without one."""
+    found = detections.spread
+    if found is None:
+        return {}
+    corners = {"aleatoric": found.aleatoric, "epistemic": found.epistemic, "total": found.total}
+    of_own_class = found.class_epistemic[np.arange(len(detections)), detections.class_id]
+    sides = {name: spread.relative(std, detections.xyxy).mean(1) for name, std in corners.items()}
+    return sides | {"class_epistemic": of_own_class, "mutual_information": found.mutual_information}
 
 
 def checked(values: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
@@ -138,16 +149,6 @@ def _margin(scores: np.ndarray) -> np.ndarray:
     best = scores.max(1, initial=0.0, keepdims=True)
     second, first = np.sort(np.concatenate([scores, 1 - best, np.zeros_like(best)], 1), 1)[:, -2:].T
     return np.asarray(first - second)
-
-
-def _of_spread(detections: Detections) -> dict[str, np.ndarray]:
-    found = detections.spread
-    if found is None:
-        return {}
-    corners = {"aleatoric": found.aleatoric, "epistemic": found.epistemic, "total": found.total}
-    of_own_class = found.class_epistemic[np.arange(len(detections)), detections.class_id]
-    sides = {name: spread.relative(std, detections.xyxy).mean(1) for name, std in corners.items()}
-    return sides | {"class_epistemic": of_own_class, "mutual_information": found.mutual_information}
 
 
 def _separation(name: str, label: str, iou: float, column: np.ndarray, correct: np.ndarray, share: float) -> Separation:
