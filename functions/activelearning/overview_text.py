@@ -24,7 +24,7 @@ def _lines(shown: Overview) -> Iterator[tuple[str, str]]:
         yield "AP50", _trend(shown.ap50)
     if shown.autolabel:
         yield "accepted", str(shown.autolabel)
-        if shown.autolabel.audit and not shown.autolabel.audit.broken:
+        if shown.autolabel.audit and shown.autolabel.audit.boxes and not shown.autolabel.audit.broken:
             yield "audit", str(shown.autolabel.audit)
     yield from (("claim", str(claim)) for claim in shown.claims[:_MOST_CLAIMS])
     if len(shown.claims) > _MOST_CLAIMS:

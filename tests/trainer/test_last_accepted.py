@@ -45,6 +45,15 @@ def test_no_more_are_trained_on_than_asked(share: float, images: int | None) -> 
     assert found == last_accepted(world, replace(SETTINGS, autolabel=replace(ASKED, train_share=share)))
 
 
+def test_audits_that_nobody_has_seen_yet_are_not_trained_on() -> None:
+    world = turned()
+    settled, audits = accepted(world.store)
+    settings = replace(SETTINGS, autolabel=replace(ASKED, train_share=1000.0))
+    found = last_accepted(world, settings, project.truths(project.LEARNED))
+    assert audits and {labels.image for labels in found.images} == settled
+    assert (found.audited, found.audit) == (frozenset(), autolabels.Audit("main/1", 0, 0, False))
+
+
 def test_a_broken_promise_withdraws_all_of_it() -> None:
     world = turned()
     _, audits = accepted(world.store)
