@@ -1,14 +1,14 @@
 """How true calibrated values are on images that were not calibrated on: few images of BCCD, many random draws, a detector of 200 images."""
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from activelearning.settings import Training
 from tests.bench import bccd
-from trainer.calibration import Figures, Options, boxes, closed_set, context, fitting, scores
+from trainer.calibration import Figures, Options, boxes, closed_set, context, fitting, score_metrics, scores
 from trainer.calibration.calibrated import Maps
 from trainer.judged import Judged
 
@@ -17,9 +17,11 @@ _SIZE = (640.0, 480.0)
 
 
 def run(args: list[str]) -> dict[str, object]:
-    """Keys: `d_ece_before`, `d_ece_after` by the default method and `d_ece_of_chance`, which true probabilities would show, means over
-    `splits`; `d_ece_worst` of them; `d_ece_fitted_on_all`, were it fitted on all images, those that judge included: what is left are the
-    images; `methods`, the means of every method by what it calibrates; `images` to calibrate on and `judged_on`."""
+    """Keys: `d_ece_before` and, by the default method, `d_ece_after`: of the detections of all splits together, each in images that its
+    calibration did not see. The same split by split, where few boxes of few images show much by chance: means `d_ece_split_before`,
+    `d_ece_split_after`, the worst, and `d_ece_split_of_chance`, which true probabilities of independent boxes would show;
+    `d_ece_split_fitted_on_all`, were it fitted on all images, those that judge included. `methods`, the means of every method by what it
+    calibrates; `images` to calibrate on and `judged_on`."""
     options = _parser().parse_args(args)
     judged = bccd.judged_by_200(options.iterations, options.seed, options.threads)
     return measure(judged, np.tile(_SIZE, (len(judged.objects), 1)), options.images, options.splits)
@@ -34,16 +36,33 @@ def measure(judged: Judged, wh: np.ndarray, images: int, splits: int) -> dict[st
     limit = [_detection(_figures(on_all, held_out, wh)) for held_out in _held_out(judged, draws)]
     default = _mean([_detection(one) for one in after[Options()]])
     return {
-        "d_ece_before": _mean([_detection(one) for one in before])["d_ece"],
-        "d_ece_after": default["d_ece"],
-        "d_ece_of_chance": default["of_chance"],
-        "d_ece_fitted_on_all": _mean(limit)["d_ece"],
-        "d_ece_worst": round(max(_detection(one)["d_ece"] for one in after[Options()]), 4),
+        "d_ece_before": _pooled(judged, draws, (part.detections.confidence for part in _held_out(judged, draws))),
+        "d_ece_after": _pooled(judged, draws, _probabilities(judged, wh, draws)),
+        "d_ece_split_before": _mean([_detection(one) for one in before])["d_ece"],
+        "d_ece_split_after": default["d_ece"],
+        "d_ece_split_worst": round(max(_detection(one)["d_ece"] for one in after[Options()]), 4),
+        "d_ece_split_of_chance": default["of_chance"],
+        "d_ece_split_fitted_on_all": _mean(limit)["d_ece"],
         "methods": _methods(before, after),
         "images": images,
         "judged_on": len(judged.objects) - images,
         "splits": splits,
     }
+
+
+def _probabilities(judged: Judged, wh: np.ndarray, draws: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    for draw in draws:
+        chosen = np.isin(judged.image, draw)
+        yield fitting.apply(fitting.fit_maps(judged[chosen], wh, Options()), judged[~chosen], wh).probability
+
+
+def _pooled(judged: Judged, draws: Sequence[np.ndarray], probabilities: Iterable[np.ndarray]) -> float:
+    """The D-ECE of what all splits say of the images that they did not learn from, taken together."""
+    columns = [(part.detections.class_id, part.correct(Options().iou), part.iou) for part in _held_out(judged, draws)]
+    joined = (np.concatenate(column) for column in zip(*columns, strict=True))
+    found = score_metrics.of_scores(np.concatenate(list(probabilities)), *joined)
+    assert found is not None
+    return round(found.d_ece, 4)
 
 
 def _draws(images: int, fitted_on: int, splits: int) -> Iterator[np.ndarray]:
