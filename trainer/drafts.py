@@ -10,6 +10,7 @@ import numpy as np
 from activelearning.labels import MODEL, Box, ImageLabels, Review
 from activelearning.ordering import box_entropy, box_margin
 from trainer import uncertainties
+from trainer.calibration import Calibrated
 from trainer.detections import Detections
 from trainer.predictor import Predicted
 
@@ -17,16 +18,16 @@ DECIMALS = 6
 _DIGITS = 4
 
 
-def image_labels(found: Predicted, classes: Sequence[str], image_hash: str = "", probability: np.ndarray | None = None) -> ImageLabels:
+def image_labels(found: Predicted, classes: Sequence[str], image_hash: str = "", calibrated: Calibrated | None = None) -> ImageLabels:
     """A prediction as drafts; a box that rounding leaves without area is dropped.
 
-    `probability` (N,) is the calibrated probability that each box is right. What the measures mean and in which units stands with the
+    `calibrated` is what the model's calibration makes of the detections. What the measures mean and in which units stands with the
     columns in `activelearning.table.MEASURES`.
     """
     width, height = found.size
     detections = found.detections
     corners = (detections.xyxy / [width, height, width, height]).clip(0, 1).round(DECIMALS).tolist()
-    rows = zip(corners, detections.confidence.tolist(), detections.class_id.tolist(), _measures(detections, probability), strict=True)
+    rows = zip(corners, detections.confidence.tolist(), detections.class_id.tolist(), _measures(detections, calibrated), strict=True)
     boxes = (
         Box(classes[label], *xyxy, confidence=round(score, DECIMALS), source=MODEL, measures=measures)
         for xyxy, score, label, measures in rows
@@ -35,15 +36,20 @@ def image_labels(found: Predicted, classes: Sequence[str], image_hash: str = "",
     return ImageLabels(found.name, width, height, tuple(boxes), Review.UNOPENED, image_hash)
 
 
-def _measures(detections: Detections, probability: np.ndarray | None) -> list[tuple[tuple[str, float], ...]]:
+def _measures(detections: Detections, calibrated: Calibrated | None) -> list[tuple[tuple[str, float], ...]]:
     """The measures of each box."""
     scores = detections.class_scores.tolist()
     columns: dict[str, Sequence[float]] = {"entropy": [*map(box_entropy, scores)], "margin": [*map(box_margin, scores)]}
     columns |= {name: values.tolist() for name, values in _of_spread(detections).items()}
-    if probability is not None:
-        columns["probability"] = probability.tolist()
+    if calibrated is not None:
+        columns |= {name: values.tolist() for name, values in _of_calibration(calibrated).items()}
     rounded = [[_rounded(value, name) for value in values] for name, values in columns.items()]
     return [tuple(zip(columns, row, strict=True)) for row in zip(*rounded, strict=True)]
+
+
+def _of_calibration(calibrated: Calibrated) -> Mapping[str, np.ndarray]:
+    corners = {} if calibrated.total is None else {"calibrated_px": calibrated.total.mean(1)}
+    return {"probability": calibrated.probability} | corners
 
 
 def _rounded(value: float, name: str) -> float:

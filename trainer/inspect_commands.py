@@ -74,6 +74,8 @@ def _calibrated_columns(study: "Study") -> "list[Extra]":
 
 
 def _extras(found: "Calibrated") -> "list[Extra]":
+    import numpy as np
+
     from trainer.validation import Extra
 
     columns = [
@@ -81,6 +83,10 @@ def _extras(found: "Calibrated") -> "list[Extra]":
         Extra("calibrated_class_probability", found.class_probabilities, "0..1", "calibrated closed-set probability", per_class=True),
         Extra("calibrated_entropy", found.entropy, "bits", "entropy of the calibrated closed-set probabilities"),
     ]
+    margin = np.where(np.isfinite(found.margin), found.margin, np.nan).astype(np.float32)
+    columns.append(
+        Extra("margin", margin, "px", "distance that conformal prediction promises for the true place, nothing if it promises none, of")
+    )
     for name in ("aleatoric", "epistemic", "total"):
         std = getattr(found, name)
         if std is not None:

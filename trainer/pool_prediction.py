@@ -80,8 +80,8 @@ def _labels(
         if isinstance(found, Failed):
             yield found
         else:
-            probability = calibration and calibration.apply(found.detections, found.size).probability
-            yield image_labels(found, classes, hashes[found.name], probability)
+            calibrated = calibration and calibration.apply(found.detections, found.size)
+            yield image_labels(found, classes, hashes[found.name], calibrated)
 
 
 def predictions(blobs: Blobs, job: str, pool: PinnedPool) -> Iterator[ImageLabels]:

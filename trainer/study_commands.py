@@ -19,6 +19,8 @@ from activelearning.store import open_store
 if TYPE_CHECKING:
     import numpy as np
 
+    from trainer.budgets import Budget
+    from trainer.judged import Judged
     from trainer.study import Study
     from trainer.thresholding import Thresholding
 
@@ -99,28 +101,50 @@ def _threshold(arguments: argparse.Namespace) -> None:
     if fitted is None:
         fitted = thresholding.fit(study.judged, values, study.work.settings.classes, budget, source, own_from=own_from)
         _keep(study, _THRESHOLDS, fitted.to_json().encode())
-    removed = fitted.removes(values, study.judged.detections.class_id)
+    label = study.judged.detections.class_id
+    removed, mix = fitted.removes(values, label), fitted.mixed(values, label)
     effects = [asdict(thresholding.effect(study.judged, removed, iou)) for iou in fitted.ious]
-    rows = uncertainties.separations(
-        study.judged, values | {"mix": fitted.mixed(values, study.judged.detections.class_id)}, study.work.settings.classes, share=share
-    )
+    rows = uncertainties.separations(study.judged, values | {"mix": mix}, study.work.settings.classes, share=share)
     table = [asdict(row) for row in rows if row.iou is None]
-    found = {"model": study.run, "thresholds": json.loads(fitted.to_json()), "effects": effects, "separations": table}
-    emit(arguments, found, "\n".join(_threshold_lines(study.run, table, effects, share)))
+    baseline = _nearest_vertex(study.judged, mix, budget)
+    thresholds = json.loads(fitted.to_json())
+    found = {"model": study.run, "thresholds": thresholds, "effects": effects, "nearest_vertex": baseline, "separations": table}
+    emit(arguments, found, "\n".join(_threshold_lines(study.run, table, effects, baseline, share)))
 
 
-def _threshold_lines(run: str, table: Sequence[dict[str, object]], effects: Sequence[dict[str, object]], share: float) -> Iterator[str]:
+def _nearest_vertex(judged: "Judged", mix: "np.ndarray", budget: "Budget") -> dict[str, object] | None:
+    """What the published rule would do with the same mix at IoU 0.5; None where there is no false or no correct detection."""
+    from trainer import budgets, thresholding
+
+    correct = judged.correct()
+    if correct.all() or not correct.any():
+        return None
+    return asdict(thresholding.effect(judged, mix >= budgets.nearest_vertex(mix, correct, budget), 0.5))
+
+
+def _threshold_lines(
+    run: str,
+    table: Sequence[dict[str, object]],
+    effects: Sequence[dict[str, object]],
+    baseline: dict[str, object] | None,
+    share: float,
+) -> Iterator[str]:
     yield f"model {run}: how well each uncertainty tells false detections from correct ones, mean over IoU .50 to .75"
     percent = f"{share:.0%}"
     yield f"{'uncertainty':20} {'class':14} {'AUC':>7} {'JSD':>7} {f'FD@CD{percent}':>9} {f'CD@FD{percent}':>9}"
     for row in table:
         figures = " ".join(f"{'-' if row[name] is None else f'{row[name]:.3f}':>{width}}" for name, width in _COLUMNS)
         yield f"{row['uncertainty']!s:20} {row['label']!s:14} {figures}"
-    first = effects[0]
-    yield (
-        f"the threshold on the mix, at IoU 0.5: {first['correct_kept']} of {_sum(first, 'correct')} correct detections kept, "
-        f"{first['false_removed']} of {_sum(first, 'false')} false ones removed, "
-        f"missed objects {first['missed_before']} → {first['missed_after']}"
+    yield f"the threshold on the mix, at IoU 0.5: {_effect(effects[0])}"
+    if baseline:
+        yield f"the published rule (nearest vertex of the ROC curve), which promises nothing: {_effect(baseline)}"
+
+
+def _effect(effect: dict[str, object]) -> str:
+    return (
+        f"{effect['correct_kept']} of {_sum(effect, 'correct')} correct detections kept, "
+        f"{effect['false_removed']} of {_sum(effect, 'false')} false ones removed, "
+        f"missed objects {effect['missed_before']} → {effect['missed_after']}"
     )
 
 

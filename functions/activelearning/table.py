@@ -22,13 +22,14 @@ _ANCESTOR = ("filename", "class", "xmin", "xmax", "ymin", "ymax", "height", "wid
 _OURS = ("source", "review", "content_hash", "mask")
 MEASURES = (
     *("entropy", "margin", "aleatoric", "epistemic", "total", "class_epistemic", "mutual_information"),
-    *("aleatoric_px", "epistemic_px", "total_px", "probability"),
+    *("aleatoric_px", "epistemic_px", "total_px", "probability", "calibrated_px"),
 )
 """What is told of a detection beside its confidence: `entropy` of the class scores (bits, `ordering.box_entropy`); `margin` of the best
 class over the next (0..1); the standard deviation of a corner coordinate, mean of the four, in pixels (`_px`) and as a share of the box's
 width or height: `aleatoric` as the model predicts it, `epistemic` over Monte-Carlo samples, `total` of both, variances added;
 `class_epistemic`, the standard deviation of the own class's score over the samples (0..1); `mutual_information` between classes and samples
-(bits); `probability`, calibrated, that the box is right: its class, and IoU 0.5 with an object of its own. Empty where it is not known."""
+(bits); `probability`, calibrated, that the box is right: its class, and IoU 0.5 with an object of its own; `calibrated_px`, the calibrated
+`total_px`. Empty where it is not known."""
 COLUMNS = _ANCESTOR + _OURS + MEASURES
 _NEEDED = _ANCESTOR[:6]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

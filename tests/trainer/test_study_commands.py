@@ -63,7 +63,7 @@ def test_the_pool_is_told_the_calibrated_probability(folder: Path) -> None:
     store = open_store(str(folder))
     images = table.read_labels(store.labels.read("totag/main/1.csv").content.decode(), "totag").images
     measures = [dict(box.measures) for labels in images for box in labels.boxes]
-    assert measures and all(0 <= one["probability"] <= 1 and one["total"] > 0 for one in measures)
+    assert measures and all(0 <= one["probability"] <= 1 and one["total"] > 0 and one["calibrated_px"] > 0 for one in measures)
 
 
 def test_calibrate_shows_and_keeps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +104,7 @@ def test_threshold_keeps_its_budget_and_is_reused(folder: Path, capsys: pytest.C
     at_half = first["effects"][0]
     assert at_half["correct_kept"] >= 0.8 * (at_half["correct_kept"] + at_half["correct_removed"])
     assert {row["uncertainty"] for row in first["separations"]} == {"unconfidence", "total", "mix"}
+    assert first["nearest_vertex"]["correct_kept"] > 0
     kept = open_store(str(folder)).labels.read(layout.model("main/1", "thresholds.json")).etag
     assert _said(capsys, *words) == first
     assert open_store(str(folder)).labels.read(layout.model("main/1", "thresholds.json")).etag == kept
