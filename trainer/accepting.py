@@ -103,7 +103,7 @@ def divide(work: Work, onnx: bytes, recipe: Recipe, evidence: Sequence[ImageLabe
     """Accept what reviewed images prove, write record and table of `name`, and return how the pool is divided.
 
     `evidence` are reviewed images, of which those count that the model was not trained on; `images` is the pool with its predictions,
-    gone through twice. The decision of an earlier attempt stands.
+    gone through a few times. The decision of an earlier attempt stands.
     """
     if not work.settings.autolabel.precision:
         return Division()
@@ -117,8 +117,9 @@ def divide(work: Work, onnx: bytes, recipe: Recipe, evidence: Sequence[ImageLabe
 def _decided(work: Work, onnx: bytes, recipe: Recipe, evidence: Sequence[ImageLabels], images: Images, last: Accepted) -> Record:
     trained = fitting.trained_on(work.store.labels, recipe.model)
     unknown = [labels for labels in evidence if labels.image not in trained]
-    known = held_out.predict(work, onnx, recipe.family, unknown, recipe.prediction)
-    decision = autolabel.decide(known, images, work.settings)
+    parts = ([one for one in unknown if (one.image in last.audited) == audited] for audited in (False, True))
+    known, audited = (held_out.predict(work, onnx, recipe.family, part, recipe.prediction) for part in parts)
+    decision = autolabel.decide(known, audited, images, work.settings)
     return autolabel.record(decision, recipe.model, work.settings, last.audited, last.audit)
 
 

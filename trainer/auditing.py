@@ -3,13 +3,14 @@
 Rule: a box counts as right by the same measure by which it was accepted, and an image accepted as empty counts as one box.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from activelearning.autolabels import Audit, Record
 from activelearning.labels import Box, ImageLabels
-from trainer import promise
+from trainer import design_effect, promise
 from trainer.detections import Detections
 from trainer.ground_truth import GroundTruth
 from trainer.judged import judge
@@ -25,10 +26,13 @@ def audited(record: Record, accepted: Sequence[ImageLabels], people: Mapping[str
     """
     known = {name: index for index, name in enumerate(classes)}
     truth = [people[labels.image] for labels in accepted]
-    correct = judge([_detections(labels, known) for labels in accepted], [_truth(labels, known) for labels in truth], len(known)).correct()
-    empty = [not said.boxes for labels, said in zip(accepted, truth, strict=True) if not labels.boxes]
-    boxes, wrong = len(correct) + len(empty), int((~correct).sum()) + empty.count(False)
-    return Audit(record.run, boxes, wrong, promise.is_refuted(wrong, boxes, record.precision, record.confidence))
+    judged = judge([_detections(labels, known) for labels in accepted], [_truth(labels, known) for labels in truth], len(known))
+    empty = [(at, not said.boxes) for at, (labels, said) in enumerate(zip(accepted, truth, strict=True)) if not labels.boxes]
+    correct = np.append(judged.correct(), np.array([right for _, right in empty], bool))
+    image = np.append(judged.image, np.array([at for at, _ in empty], np.int64))
+    boxes, wrong, effect = len(correct), int((~correct).sum()), design_effect.of_all(correct, image)
+    broken = promise.is_refuted(int(wrong / effect), math.ceil(boxes / effect), record.precision, record.confidence)
+    return Audit(record.run, boxes, wrong, broken)
 
 
 def _detections(labels: ImageLabels, known: Mapping[str, int]) -> Detections:

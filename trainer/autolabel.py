@@ -4,8 +4,9 @@ Rule: an image is accepted only if each of its boxes that counts is accepted by 
 objects that such images miss is proved to be small. An image without such a box is a claim too, that it is empty, with a rule of its own.
 """
 
+import math
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ from activelearning import autolabels
 from activelearning.autolabels import Audit, Record
 from activelearning.labels import BACKGROUND, ImageLabels
 from activelearning.settings import Settings
-from trainer import promise
+from trainer import design_effect, promise
 from trainer.drafts import DECIMALS
-from trainer.held_out import HeldOut
+from trainer.held_out import HeldOut, joined
 from trainer.promise import Rule
 
 
@@ -37,21 +38,60 @@ class Decision:
     @property
     def thresholds(self) -> dict[str, float]:
         """What is accepted: without proof that few objects are missed, images without boxes alone."""
-        found = {rule.label: rule.threshold for rule in self.rules if rule.threshold is not None}
-        return {name: threshold for name, threshold in found.items() if self.few_missed or name == BACKGROUND}
+        return {name: threshold for name, threshold in _thresholds(self.rules).items() if self.few_missed or name == BACKGROUND}
 
 
-def decide(held_out: HeldOut, images: Callable[[], Iterable[ImageLabels]], settings: Settings) -> Decision:
-    """The loosest rules that the held-out images prove for `images`, which are gone through once."""
-    evidence, asked = _Evidence.of(held_out, settings), settings.autolabel
-    pool = _pool(images(), settings.drafts.min_confidence)
+def decide(held_out: HeldOut, audited: HeldOut, images: Callable[[], Iterable[ImageLabels]], settings: Settings) -> Decision:
+    """The loosest rules that reviewed images prove for `images`, which are gone through a few times.
+
+    `held_out` are like the pool. `audited` were reviewed because a model was sure of them, so they prove nothing by themselves; but no
+    rule stands that the evidence does not prove with them too.
+    """
+    asked, pool = settings.autolabel, _pool(images(), settings.drafts.min_confidence)
+    alone, together = (_Evidence.of(one, settings) for one in (held_out, joined(held_out, audited)))
     rules = tuple(
-        promise.class_rule(label, *evidence.of_label(label), np.array(pool[label]), precision=asked.precision, confidence=asked.confidence)
+        promise.stricter(
+            *(
+                promise.class_rule(
+                    label, *one.of_label(label), np.array(pool[label]), precision=asked.precision, confidence=asked.confidence
+                )
+                for one in (alone, together)
+            )
+        )
         for label in (*settings.classes, BACKGROUND)
     )
-    objects, missed = evidence.missed_by({rule.label: rule.threshold for rule in rules if rule.threshold is not None})
-    few = 1 - promise.share_bound(missed, objects, asked.confidence) <= asked.max_missed
+    rules = _proved_where_accepted(rules, alone, images, settings)
+    objects, missed, effect = alone.missed_by(_thresholds(rules))
+    few = 1 - promise.share_bound(math.ceil(missed / effect), int(objects / effect), asked.confidence) <= asked.max_missed
     return Decision(rules, objects, missed, few)
+
+
+def _thresholds(rules: Iterable[Rule]) -> dict[str, float]:
+    return {rule.label: rule.threshold for rule in rules if rule.threshold is not None}
+
+
+def _proved_where_accepted(
+    rules: tuple[Rule, ...], evidence: "_Evidence", images: Callable[[], Iterable[ImageLabels]], settings: Settings
+) -> tuple[Rule, ...]:
+    """The rules that also hold for the boxes of images of which every box is accepted: others stand beside worse ones, and those alone
+    are never accepted."""
+    thresholds = _thresholds(rules)
+    accepted = _accepted(images(), thresholds, settings.drafts.min_confidence)
+    failed = {label for label in thresholds if accepted[label] and not evidence.proves(label, thresholds, settings)}
+    if not failed:
+        return rules
+    kept = tuple(evidence.without(rule, thresholds, settings) if rule.label in failed else rule for rule in rules)
+    return _proved_where_accepted(kept, evidence, images, settings)
+
+
+def _accepted(images: Iterable[ImageLabels], thresholds: Mapping[str, float], floor: float) -> Counter[str]:
+    """How many boxes of each class there are in images of which every box is accepted."""
+    found: Counter[str] = Counter()
+    for labels in images:
+        boxes = autolabels.shown(labels, floor)
+        if all(autolabels.confidence_of(box) >= thresholds.get(box.label, math.inf) for box in boxes):
+            found.update(box.label for box in boxes)
+    return found
 
 
 def record(decision: Decision, run: str, settings: Settings, held_out: Iterable[str], audit: Audit | None) -> Record:
@@ -132,10 +172,33 @@ class _Evidence:
         mine = self.label == label
         return self.sureness[mine], self.correct[mine], self.image[mine]
 
-    def missed_by(self, thresholds: Mapping[str, float]) -> tuple[int, int]:
-        """How many objects there are in the images with boxes that are accepted, and for how many no right box stands."""
+    def missed_by(self, thresholds: Mapping[str, float]) -> tuple[int, int, float]:
+        """How many objects there are in the images with boxes that are accepted, for how many no right box stands, and the design effect
+        of the objects."""
+        accepted = self._accepted(thresholds)
+        found = np.bincount(self.image[self.correct], minlength=len(self.objects))[accepted]
+        objects = self.objects[accepted]
+        image = np.repeat(np.arange(len(objects)), objects)
+        is_found = np.arange(len(image)) - np.repeat(np.cumsum(objects) - objects, objects) < np.repeat(found, objects)
+        return len(image), int((~is_found).sum()), design_effect.of_all(is_found, image)
+
+    def proves(self, label: str, thresholds: Mapping[str, float], settings: Settings) -> bool:
+        """Whether boxes of the class in images of which every box is accepted are proved precise enough."""
+        alike = (self.label == label) & self._accepted(thresholds)[self.image]
+        mine = self.label == label
+        correlated = design_effect.correlation(self.sureness[mine], self.correct[mine], self.image[mine])
+        effect = float(design_effect.of_the_first(self.image[alike], correlated)[-1]) if alike.any() else 1.0
+        asked = settings.autolabel
+        return promise.is_proved(self.correct[alike], effect, precision=asked.precision, confidence=asked.confidence)
+
+    def without(self, rule: Rule, thresholds: Mapping[str, float], settings: Settings) -> Rule:
+        """The rule of a class that is proved for all sure boxes, but not for those of images of which every box is accepted."""
+        alike, asked = (self.label == rule.label) & self._accepted(thresholds)[self.image], settings.autolabel
+        reviewed, wrong = int(alike.sum()), int((alike & ~self.correct).sum())
+        needed = max(1, promise.least_reviewed(wrong, asked.precision, asked.confidence) - reviewed)
+        return Rule(rule.label, None, reviewed, wrong, 0.0, None if wrong > (1 - asked.precision) * reviewed else needed)
+
+    def _accepted(self, thresholds: Mapping[str, float]) -> np.ndarray:
+        """(M,) which images have boxes, and every one of them accepted."""
         least = np.array([thresholds.get(name, np.inf) for name in self.label.tolist()])
-        refused = np.bincount(self.image[self.sureness < least], minlength=len(self.objects)) > 0
-        accepted = ~refused & ~self.looks_empty
-        objects = int(self.objects[accepted].sum())
-        return objects, objects - int((self.correct & accepted[self.image]).sum())
+        return (np.bincount(self.image[self.sureness < least], minlength=len(self.objects)) == 0) & ~self.looks_empty

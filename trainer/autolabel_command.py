@@ -72,7 +72,8 @@ def _current(store: Store) -> Commit:
 
 def _question(parent: Commit, settings: Settings, reviewed: Sequence[ImageLabels]) -> str:
     """A name for what is asked of which predictions and labels; the same for the commit that answers it."""
-    asked = (repr(asdict(settings.autolabel)), repr(settings.drafts.min_confidence), repr(settings.classes))
+    pool = (repr(parent.listed_at), str(parent.pool_images))
+    asked = (*pool, repr(asdict(settings.autolabel)), repr(settings.drafts.min_confidence), repr(settings.classes))
     return decisions.job_id(KIND, parent.run, parent.predicted, *asked, *table.write_labels(reviewed))
 
 

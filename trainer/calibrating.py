@@ -23,7 +23,7 @@ def write(work: Work, run: str, test: HeldOut) -> None:
         return
     try:
         fitted = fit(work, test, Options())
-    except UserError as error:
+    except (UserError, ArithmeticError) as error:
         work.tell(f"the model is not calibrated: {error}")
         return
     with suppress(BlobExists):

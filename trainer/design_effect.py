@@ -13,14 +13,21 @@ _LEAST = 0.005
 def correlation(sureness: np.ndarray, correct: np.ndarray, image: np.ndarray) -> float:
     """How alike the boxes of one image are, 0..1: the mean correlation of being right between two of them, given how sure each is.
 
-    What sureness explains is taken away first (isotonic regression), or images of easy boxes would look alike.
+    What sureness explains is taken away first (isotonic regression), or images of easy boxes would look alike. Few wrong boxes, or few
+    images, cannot show how alike boxes are; so it is at least 1 / (1 + wrong boxes) and 1 / images: without any wrong box, 1.
     """
-    if correct.all() or not correct.any():
-        return 0.0
-    expected = _expected(sureness, correct)
     _, image = np.unique(image, return_inverse=True)
+    least = max(1 / (1 + int((~correct).sum())), 1 / max(1, int(image.max(initial=-1)) + 1))
+    expected = _expected(sureness, correct)
     together, alone = (_pairs(image, values) for values in (correct - expected, np.sqrt(expected * (1 - expected))))
-    return float(np.clip(together / alone, 0, 1)) if alone > 0 else 0.0
+    return float(np.clip(together / alone, least, 1)) if alone > 0 else least
+
+
+def of_all(correct: np.ndarray, image: np.ndarray) -> float:
+    """How many of these boxes, about whose sureness nothing is known, count as much as one; 1 without boxes."""
+    if not len(correct):
+        return 1.0
+    return float(of_the_first(image, correlation(np.zeros(len(correct)), correct, image))[-1])
 
 
 def of_the_first(image: np.ndarray, correlated: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Images that the model was not trained on, with what it finds in them and what people say of them: all evidence of how good it is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from activelearning.labels import ImageLabels, Problem
 from activelearning.settings import Prediction
@@ -28,6 +28,11 @@ class HeldOut:
         """The detections above a confidence beside the truth."""
         kept = [one[one.confidence >= min_confidence] for one in self.found]
         return judge(kept, self.truth, classes)
+
+
+def joined(first: HeldOut, second: HeldOut) -> HeldOut:
+    """The images of both."""
+    return HeldOut(*(getattr(first, field.name) + getattr(second, field.name) for field in fields(HeldOut)))
 
 
 def predict(work: Work, onnx: bytes, family: str, images: Sequence[ImageLabels], settings: Prediction) -> HeldOut:

@@ -7,10 +7,10 @@ The proof. Reviewed boxes of a class stand in the order of their sureness, the b
 sureness on is refuted unless, with the stated confidence, no more of the pool's boxes there are wrong than the promise allows; as both
 come from one population, the number of wrong ones among reviewed and accepted together follows the hypergeometric distribution. Ever
 looser thresholds are tested in a fixed order until one fails, so that looking for the loosest costs no confidence (fixed sequences,
-Maurer et al. 1995). Which are tested depends on how many boxes there are, not on which of them are right.
+Maurer et al. 1995). Which are tested depends on how many boxes there are and on their design effect, not on which of them are right.
 
 Boxes of one image are right or wrong together more often than chance would have it, so they prove less than as many from as many images:
-all counts are divided by the design effect that the reviewed boxes show (`design_effect`).
+all counts are divided by the design effect that the reviewed boxes show (`design_effect`). It is an estimate, and so is the proof then.
 
 What the proof rests on: the reviewed boxes are like those of the pool. A test split drawn from what people were shown first holds more of
 the hard ones, which costs acceptance; where it is unlike the pool in another way, only the audit of accepted images tells.
@@ -85,6 +85,17 @@ def class_rule(
         return Rule(label, None, len(order), int((~correct).sum()), 0.0, needed)
     bound = evidence.bound(last, confidence)
     return Rule(label, float(evidence.sureness[last]), last + 1, int(evidence.wrong[last]), bound, 0)
+
+
+def is_proved(correct: np.ndarray, effect: float, *, precision: float, confidence: float) -> bool:
+    """Whether reviewed boxes with this design effect prove that of however many like them enough are right."""
+    reviewed = int(len(correct) / effect)
+    return share_bound(min(math.ceil(int((~correct).sum()) / effect), reviewed), reviewed, confidence) >= precision
+
+
+def stricter(first: Rule, second: Rule) -> Rule:
+    """Of two rules of a class the one that accepts less."""
+    return min(first, second, key=lambda rule: -math.inf if rule.threshold is None else -rule.threshold)
 
 
 def precision_bound(wrong: int, reviewed: int, accepted: int, confidence: float) -> float:

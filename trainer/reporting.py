@@ -118,7 +118,8 @@ def _separations(study: Study, values: Mapping[str, np.ndarray]) -> tuple[Separa
 
 def _pool(study: Study, images: Iterable[ImageLabels]) -> Pool | None:
     confidence = np.array([labels.image_confidence or 0.0 for labels in images])
-    record = autolabels.read(study.work.store.labels, study.run)
+    current = study.commit.autolabelled if study.commit and study.commit.model == study.run else study.run
+    record = autolabels.read(study.work.store.labels, current) if current else None
     counts = {"accepted": record.images, "audit": record.audits, "to examine": record.examine} if record else {}
     return Pool(confidence, counts) if len(confidence) or counts else None
 

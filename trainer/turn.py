@@ -58,10 +58,11 @@ def _train(work: Work) -> Commit:
 
 def _report(work: Work, onnx: bytes, test: tuple[ImageLabels, ...]) -> None:
     """Write the run's report. It is for people to look at: what is wrong with it is said, and a training of days is not lost for it."""
-    page, found = layout.model(work.job.run, reporting.PAGE), study.of_model(work, work.job.run, onnx, test, None)
+    page = layout.model(work.job.run, reporting.PAGE)
     if work.store.labels.exists(page):
         return
     try:
+        found = study.of_model(work, work.job.run, onnx, test, None)
         pool = (group.labels for group in claims.walk(work.store.labels, layout.totag(work.job.run)))
         made = reporting.make(found, work.clock(), pool)
     except Exception as error:

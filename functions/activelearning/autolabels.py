@@ -7,6 +7,7 @@ trained on before a person saw it.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -146,8 +147,21 @@ def _passes(threshold: float | None, sureness: float) -> bool:
 
 
 def _record(found: dict[str, Any]) -> Record:
-    known = {one.name: found[one.name] for one in fields(Record) if one.name in found}
-    audit = known.get("audit")
-    lists = {name: tuple(map(str, known.get(name, ()))) for name in ("classes", "rules", "held_out")}
-    thresholds = {str(name): float(value) for name, value in dict(known.get("thresholds", {})).items()}
-    return Record(**known | lists | {"thresholds": thresholds, "audit": Audit(**audit) if audit else None})
+    known: dict[str, Any] = {one.name: found[one.name] for one in fields(Record) if one.name in found}
+    known |= {name: tuple(map(str, known.get(name, ()))) for name in ("classes", "rules", "held_out")}
+    known |= {name: _number(known[name]) for name in ("precision", "confidence", "floor", "audit_share") if name in known}
+    known |= {name: int(_number(known[name])) for name in ("seed", "images", "boxes", "examine", "audits") if name in known}
+    known["thresholds"] = {str(name): _number(value) for name, value in dict(known.get("thresholds", {})).items()}
+    known["audit"] = _audit(**known["audit"]) if known.get("audit") else None
+    return Record(**known)
+
+
+def _audit(run: str, boxes: int, wrong: int, broken: bool) -> Audit:
+    return Audit(str(run), int(_number(boxes)), int(_number(wrong)), bool(broken))
+
+
+def _number(value: Any) -> float:
+    """A number that stands in the store, whoever wrote it there. Raises `TypeError` or `ValueError` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return value

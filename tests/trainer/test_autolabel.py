@@ -62,7 +62,7 @@ POOL = [
 
 def divided(known: HeldOut, settings: Settings = SETTINGS, pool: Sequence[ImageLabels] = POOL) -> tuple[Record, set[str]]:
     """The record, and the kinds of images that are accepted."""
-    record = autolabel.record(autolabel.decide(known, lambda: pool, settings), "main/7", settings, (), None)
+    record = autolabel.record(autolabel.decide(known, HeldOut((), (), (), ()), lambda: pool, settings), "main/7", settings, (), None)
     return record, {labels.image.partition("-")[0] for labels in pool if record.accepts(labels)}
 
 
@@ -169,3 +169,21 @@ def test_boxes_of_a_class_that_is_gone_are_neither_right_nor_wrong() -> None:
     record = Record("main/7", SETTINGS.classes, 0.95, 0.95, 0.4, 0.05, 0)
     found = audited(record, [image("a", (HOLE, 0.9))], {"a": image("a", (KNOT, 0.9))}, ("knot",))
     assert (found.boxes, found.wrong) == (0, 0)
+
+
+def test_what_is_right_beside_other_boxes_proves_nothing_of_boxes_alone() -> None:
+    beside, alone = ([(KNOT, 0.95), (HOLE, 0.6)], [KNOT]), ([(KNOT, 0.95)], [HOLE])
+    settings = Settings(SETTINGS.classes, drafts=SETTINGS.drafts, autolabel=Autolabel(precision=0.95, max_missed=1.0))
+    pool = [image(f"both-{n}", (KNOT, 0.95), (HOLE, 0.6)) for n in range(1500)] + [image(f"alone-{n}", (KNOT, 0.95)) for n in range(10)]
+    record, accepted = divided(held_out(*[beside] * 596, *[alone] * 4), settings, pool)
+    assert accepted == set() and "knot" not in record.thresholds
+
+
+def test_audited_images_prove_nothing_by_themselves_but_can_refute() -> None:
+    nothing, good = HeldOut((), (), (), ()), held_out(*GOOD_KNOTS)
+    few, bad = held_out(*GOOD_KNOTS[:20]), held_out(*[([(KNOT, 0.95)], [HOLE])] * 60)
+    thresholds = [
+        autolabel.decide(known, audited, lambda: POOL, SETTINGS).thresholds
+        for known, audited in ((good, nothing), (few, nothing), (few, good), (good, bad))
+    ]
+    assert "knot" in thresholds[0] and not any("knot" in one for one in thresholds[1:])

@@ -176,3 +176,11 @@ def _naive(sureness: np.ndarray, correct: np.ndarray, precision: float) -> float
     order = np.argsort(-sureness)
     enough = np.flatnonzero(np.cumsum(correct[order]) >= precision * np.arange(1, len(order) + 1))
     return float(sureness[order][enough[-1]]) if len(enough) else np.inf
+
+
+def test_one_image_proves_as_much_as_one_box() -> None:
+    sure, right, pool = np.full(400, 0.9), np.ones(400, bool), np.full(20_000, 0.95)
+    alone = promise.class_rule("a", sure, right, np.zeros(400, int), pool, precision=0.99, confidence=0.95)
+    assert alone.threshold is None
+    apart = promise.class_rule("a", sure, right, np.arange(400), pool, precision=0.99, confidence=0.95)
+    assert apart.threshold == 0.9
