@@ -109,9 +109,8 @@ def _drawn(seed: int) -> tuple[Labelled, ...]:
 def _fingerprint() -> str:
     """Of the code that a detector is made of."""
     folder = Path(trainer.__file__).parent
-    files = sorted(
-        (*folder.glob("detectors/compact*.py"), *(folder / f"{name}.py" for name in ("training", "augment", "export", "letterbox")))
-    )
+    others = ("training", "augment", "export", "letterbox", "detectors/box_likelihood")
+    files = sorted((*folder.glob("detectors/compact*.py"), *(folder / f"{name}.py" for name in others)))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
