@@ -30,5 +30,5 @@ _NLL = {
 def soft_bounded(log_scale: Tensor, limit: float = 8.0) -> Tensor:
     """Within ±`limit`, smoothly: unchanged up to half of it, with a gradient everywhere, however far out."""
     half = limit / 2
-    beyond = (log_scale.abs() - half).clamp(min=0)
-    return log_scale.clamp(-half, half) + log_scale.sign() * beyond / torch.sqrt(1 + (beyond / half) ** 2)
+    beyond = log_scale.abs() - half
+    return torch.where(beyond > 0, log_scale.sign() * (half + beyond / torch.sqrt(1 + (beyond / half) ** 2)), log_scale)
