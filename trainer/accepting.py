@@ -1,7 +1,8 @@
 """The machine's own labels in a turn of the loop: what of the last ones may be trained on, and which images are accepted now.
 
-Rule: what a person said counts more. Accepted images that people audited are kept out of training for good: they are evidence. Where
-they refute the promise, nothing of that division is trained on, and its images go back to the pool.
+Rule: what a person said counts more. Accepted images that people audited are not trained on as long as anything is to be accepted: no
+later rule stands that they refute. Where they refute the promise itself, nothing of that division is trained on, and its images go back
+to the pool.
 """
 
 import hashlib

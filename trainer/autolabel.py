@@ -76,6 +76,9 @@ def _proved_where_accepted(
     """The rules that also hold for the boxes of images of which every box is accepted: others stand beside worse ones, and those alone
     are never accepted."""
     thresholds = _thresholds(rules)
+    if not thresholds.keys() - {BACKGROUND}:
+        # no need to go through the pool
+        return rules
     accepted = _accepted(images(), thresholds, settings.drafts.min_confidence)
     failed = {label for label in thresholds if accepted[label] and not evidence.proves(label, thresholds, settings)}
     if not failed:

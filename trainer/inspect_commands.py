@@ -104,6 +104,8 @@ def _corrupt(arguments: argparse.Namespace) -> None:
     from trainer import corruption, corruption_suite
     from trainer.corruption_suite import Sample
 
+    if arguments.images < 1:
+        raise UserError(f"--images is {arguments.images}, but must be at least 1")
     study = study_of(arguments)
     names = [name.strip() for name in arguments.corruptions.split(",")] if arguments.corruptions else list(corruption.CORRUPTIONS)
     corruption_suite.steps(names, _severities(arguments.severities))

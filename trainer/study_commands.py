@@ -45,6 +45,7 @@ def add(program: Commands) -> None:
 
 
 def command(program: Commands, name: str, run: Command, purpose: str, example: str) -> argparse.ArgumentParser:
+    """A command about one model of a store; returns its parser, for further arguments."""
     parser = program.add(name, run, purpose, example)
     parser.add_argument("store", metavar="STORE")
     parser.add_argument("--model", default="", help="a run such as main/3 (default: the current model)")
@@ -53,12 +54,14 @@ def command(program: Commands, name: str, run: Command, purpose: str, example: s
 
 
 def study_of(arguments: argparse.Namespace) -> "Study":
+    """The model that the command line is about."""
     from trainer import study
 
     return study.of_run(open_store(arguments.store), arguments.model, say)
 
 
 def say(line: str) -> None:
+    """Tell of progress, beside what is printed."""
     print(line, file=sys.stderr, flush=True)
 
 

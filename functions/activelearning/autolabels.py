@@ -45,8 +45,8 @@ class Record:
     `thresholds` are the least sureness of accepted boxes by class, and by `BACKGROUND` that of images accepted as empty; what has none
     is not accepted. `floor` is the confidence from which a box counts. `audit_share` and `seed` say which accepted images go to people.
     `images`, `boxes` and `audits` count what is accepted, `examine` the images that are not. `rules` are sentences by class; `missed`
-    says what is known of objects in accepted images that no accepted box stands for. `held_out` are audited images, which no model is
-    trained on; `audit` is what they said of the division before this one.
+    says what is known of objects in accepted images that no accepted box stands for. `held_out` are the images audited until then,
+    which are not trained on; `audit` is what they said of the division before this one.
     """
 
     run: str

@@ -22,7 +22,7 @@ Command = Callable[[argparse.Namespace], None]
 _EXTRAS = frozenset(
     {
         *("azure", "obstore", "requests"),
-        *("faster_coco_eval", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript", "pyarrow", "scipy", "sklearn", "torch"),
+        *("faster_coco_eval", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript", "pyarrow", "scipy", "torch"),
     }
 )
 """What comes only with the extras `azure`, `functions` and `trainer`."""

@@ -40,7 +40,7 @@ def fit_maps(judged: "Judged", wh: np.ndarray, options: Options) -> Maps:
     """All maps, fitted on all detections. Raises `UserError` where no box is right."""
     right = judged[judged.correct(options.iou)]
     if not len(right):
-        found = f"none of {len(judged)} detections in {len(judged.objects)} images is right at IoU {options.iou:g}"
+        found = f"none of {len(judged)} detections in {len(np.unique(judged.image))} images is right at IoU {options.iou:g}"
         raise UserError(f"there is nothing to calibrate on: {found}; review more images")
     spread = right.detections.spread
     unit = "size" if options.unit == "deviation" and spread is None else options.unit
