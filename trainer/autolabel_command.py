@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
-from activelearning import autolabels, claims, commits, decisions, importing, journal, labelled, layout, state, steps, table
+from activelearning import autolabels, claims, commits, decisions, importing, jobs, journal, labelled, layout, state, steps, table
 from activelearning.autolabels import Record
 from activelearning.commits import Commit
 from activelearning.errors import BlobChanged, UserError
@@ -62,9 +62,7 @@ def _asked(settings: Settings, precision: float | None, confidence: float | None
 def _current(store: Store) -> Commit:
     """The current commit, where there is a model and nothing going on."""
     current, commit = steps.adopt(store), commits.latest(store.labels)
-    busy = next((job for job in current.jobs.values() if job.status in (QUEUED, RUNNING)), None)
-    if busy:
-        raise UserError(f"job {busy.id} is {busy.status}: wait for it, or run `trainer once`")
+    jobs.refuse_if_busy(current)
     if commit is None or not commit.model:
         raise UserError("there is no model yet: train one")
     return commit

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from activelearning import journal, layout
+from activelearning import jobs, journal, layout, state
 from activelearning.errors import BlobExists, BlobMissing, UserError
 from activelearning.store import Blobs
 from trainer import calibration
@@ -34,7 +34,11 @@ def write(work: Work, run: str, test: HeldOut) -> None:
 
 
 def replace(work: Work, run: str, fitted: Calibration) -> None:
-    """Put another calibration in the place of a run's; what is predicted from now on goes by it."""
+    """Put another calibration in the place of a run's; what is predicted from now on goes by it.
+
+    Raises `UserError` while a job is queued or running: all shards of a prediction are to be calibrated alike.
+    """
+    jobs.refuse_if_busy(state.load(work.store.labels))
     replace_file(work.store.labels, layout.model(run, _FILE), calibration.to_json(fitted).encode())
     journal.write(work.store.labels, "trainer", "calibrated anew", work.clock(), run=run)
 

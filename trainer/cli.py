@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from activelearning import commits, decisions, labelled, layout, state, steps
+from activelearning import commits, decisions, jobs, labelled, layout, state, steps
 from activelearning.commandline import Commands, add_json, emit, plural
 from activelearning.errors import UserError
-from activelearning.state import QUEUED, RUNNING, Job, State
+from activelearning.state import Job, State
 from activelearning.store import Store, open_store
 from trainer import inspect_commands, study_commands
 
@@ -119,9 +119,7 @@ def _queue_prediction(store: Store, arguments: argparse.Namespace) -> Job:
     now, made = time.time(), []
 
     def queue(before: State) -> State:
-        busy = next((job for job in before.jobs.values() if job.status in (QUEUED, RUNNING)), None)
-        if busy:
-            raise UserError(f"job {busy.id} is {busy.status}: wait for it, or run `trainer once`")
+        jobs.refuse_if_busy(before)
         made[:] = [decisions.prediction_job(before, now, arguments.model, arguments.folder, arguments.min_confidence)]
         return before.with_job(made[0])
 

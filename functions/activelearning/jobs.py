@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import reduce
 
 from activelearning import commits, decisions, journal, state, steps
-from activelearning.errors import ActiveLearningError
+from activelearning.errors import ActiveLearningError, UserError
 from activelearning.iterations import Status, failure_of, towards
 from activelearning.state import DONE, FAILED, QUEUED, RUNNING, TRAIN, Iteration, Job, State
 from activelearning.store import Store
@@ -28,6 +28,13 @@ class Stopped(ActiveLearningError):
 
 class JobBusy(ActiveLearningError):
     """A living trainer works on the job: leave its message alone."""
+
+
+def refuse_if_busy(current: State) -> None:
+    """Raises `UserError` while a job is queued or running, for whoever must not get into its way."""
+    busy = next((job for job in current.jobs.values() if job.status in (QUEUED, RUNNING)), None)
+    if busy:
+        raise UserError(f"job {busy.id} is {busy.status}: wait for it, or run `trainer once`")
 
 
 def start(store: Store, job_id: str, owner: str, now: float) -> Job | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from activelearning import commits, labelled, layout, project_file, table
+from activelearning import commits, labelled, layout, project_file, state, table
 from activelearning.settings import Policy, Prediction, Settings
+from activelearning.state import PREDICT, Job
 from activelearning.store import Store, open_store
 from tests.clock import Clock
 from tests.trainer import loops, scenes
@@ -77,6 +78,15 @@ def test_calibrate_shows_and_keeps(folder: Path, capsys: pytest.CaptureFixture[s
     assert after and after.options.detection == "ts_all"
     assert main(["calibrate", str(folder)]) == 0
     assert "d_ece" in capsys.readouterr().out
+
+
+def test_a_calibration_is_not_changed_under_a_prediction(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = open_store(str(folder))
+    before = state.load(store.labels)
+    state.update(store.labels, lambda now: now.with_job(Job("predict-1", PREDICT, "main/1", now.sequence)))
+    assert main(["calibrate", str(folder)]) == 1 and "predict-1 is queued" in capsys.readouterr().err
+    assert main(["calibrate", str(folder), "--dry-run"]) == 0
+    state.update(store.labels, lambda now: replace(now, jobs=before.jobs))
 
 
 def test_an_unknown_method_or_store_is_one_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
