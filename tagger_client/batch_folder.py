@@ -56,11 +56,19 @@ class Manifest:
     uploaded: tuple[str, ...] = ()
     """Reviewed uploads made from this folder, in their order."""
     released: bool = False
+    review: bool = False
+    """Whether its images were reviewed before."""
 
     def __post_init__(self) -> None:
         _check_types(self)
         if self.tool not in TOOLS:
             raise ValueError(f"'{self.tool}' is no tool")
+
+    @property
+    def command(self) -> str:
+        """The download that goes on with this one, but for its folder."""
+        review = " --review" if self.review else ""
+        return f"tagger download {self.count}{review} --store {self.store}"
 
     @property
     def usable(self) -> tuple[LocalImage, ...]:

@@ -72,6 +72,7 @@ def _add_download(program: Commands) -> None:
     download.add_argument("count", type=int, metavar="N", help="how many images; a link in a file is for as many as it says")
     _add_store(download)
     _add_link(download)
+    download.add_argument("--review", action="store_true", help="reviewed images whose labels the model doubts, to correct them")
     download.add_argument("--to", required=True, type=Path, metavar="DIR", help="a new or empty folder")
     download.add_argument("--tool", choices=TOOLS, default=TOOLS[0], help=f"what you review in (default: {TOOLS[0]}, which is VoTT 1)")
     download.add_argument("--as", dest="tagger", default="", metavar="NAME", help="who you are (default: your login name)")
@@ -113,14 +114,15 @@ def _tagger(name: str) -> str:
 
 def _download(arguments: argparse.Namespace) -> None:
     from activelearning.claims import Wanted
-    from tagger_client import download, wording
+    from tagger_client import download, label_review, wording
 
     wanted = Wanted(arguments.folder, arguments.label, arguments.min_confidence, arguments.max_confidence)
-    order = download.Order(arguments.count, arguments.tool, _tagger(arguments.tagger), wanted)
+    order = download.Order(arguments.count, arguments.tool, _tagger(arguments.tagger), wanted, review=arguments.review)
     if arguments.link:
         done = _download_by_link(arguments.link, arguments.to, order)
     else:
-        done = download.download(_opened(arguments.store), arguments.to, order, time.time(), progress)
+        claim = label_review.claim if order.review else download.claim_in_store
+        done = download.download(_opened(arguments.store), arguments.to, order, time.time(), progress, claim)
     warn(done.problems)
     emit(arguments, *wording.downloaded(done, arguments.to, arguments.count))
 
@@ -131,6 +133,8 @@ def _download_by_link(where: str, folder: Path, order: "Order") -> "Downloaded":
     from activelearning import claims
     from tagger_client import download, linked
 
+    if order.review:
+        raise UserError("a link hands out images of the pool only: --review needs --store")
     desk = linked.desk(where)
     begun = (folder / MANIFEST).exists()
     mine = replace(order, batch=read_manifest(folder).batch if begun else desk.batch or claims.new_id(time.time()))
@@ -194,12 +198,15 @@ def _status(arguments: argparse.Namespace) -> None:
         return _status_of_folder(arguments)
     from dataclasses import asdict
 
-    from activelearning import overview, state, steps
+    from activelearning import commits, drafts_shown, overview, state, steps
 
     store = _opened(arguments.store)
     steps.project(store)
     claims = overview.claims_shown(state.load(store.labels), time.time())
-    return emit(arguments, {"claims": [asdict(c) for c in claims]}, "\n".join(map(str, claims)) or "no image is with a tagger")
+    drafts, broken = drafts_shown.shown(store, commits.latest(store.labels))
+    ahead = [f"the next {drafts.ahead}"] if drafts and drafts.next_images else []
+    text = "\n".join([*(map(str, claims) if claims else ("no image is with a tagger",)), *ahead, *broken])
+    return emit(arguments, {"claims": [asdict(c) for c in claims], "drafts": asdict(drafts) if drafts else None}, text)
 
 
 def _status_of_folder(arguments: argparse.Namespace) -> None:

@@ -6,14 +6,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from activelearning import claims, intact, journal, layout, overlap, state, steps, table
+from activelearning import claims, draft_rules, drafts_record, handouts, intact, journal, layout, learned_drafts, state, steps, table
 from activelearning.claims import Wanted
+from activelearning.draft_rules import DraftRules
 from activelearning.errors import BlobExists, BlobMissing, UserError
+from activelearning.expected_cost import Expected
+from activelearning.handouts import Handout
 from activelearning.images import content_hash
 from activelearning.labels import ImageLabels, Problem, Review
 from activelearning.settings import Settings
 from activelearning.store import Blobs, Store
-from tagger_client import batch_folder, records, tools
+from tagger_client import batch_folder, label_review, records, tools
 from tagger_client.batch_folder import IMAGES, MANIFEST, LocalImage, Manifest
 
 _CONCURRENT_FETCHES = 8
@@ -26,13 +29,15 @@ Claim = Callable[[Store, Manifest, Wanted, float], tuple[float, Rows]]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a tagger asks for: how many images, laid out for which tool, for whom, and which ones; `batch` if it has an id already."""
+    """What a tagger asks for: how many images, laid out for which tool, for whom, and which ones; `batch` if it has an id already;
+    `review`: of those reviewed before."""
 
     count: int
     tool: str
     tagger: str
     wanted: Wanted
     batch: str = ""
+    review: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +51,14 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """A batch that is ready: its folder's manifest, until when it is claimed, its draft boxes, and what went wrong on the way."""
+    """A batch that is ready: its folder's manifest, until when it is claimed, its draft boxes, what went wrong on the way, and how long
+    it is expected to take, None where that is not known."""
 
     manifest: Manifest
     expires_at: float
     drafts: int
     problems: tuple[Problem, ...]
+    expected: Expected | None = None
 
 
 def claim_in_store(store: Store, manifest: Manifest, wanted: Wanted, now: float) -> tuple[float, Rows]:
@@ -59,8 +66,10 @@ def claim_in_store(store: Store, manifest: Manifest, wanted: Wanted, now: float)
     if manifest.images and manifest.batch not in state.load(store.labels).batches:
         raise UserError("its claim has run out since")
     steps.adopt(store)
-    days = steps.project(store).policy.claim_days
+    settings, offered = steps.project(store), handouts.offer(store.labels)
+    days = settings.policy.claim_days
     batch, rows = claims.claim(store.labels, manifest.batch, manifest.tagger, manifest.count, wanted, now, days)
+    handouts.hand_out(store.labels, batch, rows, offered, settings, wanted)
     if not manifest.images:
         journal.write(store.labels, manifest.tagger, "claimed", now, batch=manifest.batch, images=len(rows))
     return batch.expires_at, rows
@@ -74,9 +83,16 @@ def download(store: Store, folder: Path, order: Order, now: float, progress: Pro
     expires_at, rows = _claimed(claim, store, folder, manifest, order.wanted, now)
     if not manifest.images:
         manifest = batch_folder.write_manifest(folder, replace(manifest, images=batch_folder.local_names(rows)))
-    pairs = list(zip(manifest.images, (_drafts(labels, settings, order.wanted) for labels in rows), strict=True))
+    handout = handouts.read(store.labels, manifest.batch)
+    rules = _rules(store, settings, order.wanted, handout)
+    drafts = map(label_review.as_labelled, rows) if manifest.review else (_drafts(labels, rules) for labels in rows)
+    pairs = list(zip(manifest.images, drafts, strict=True))
     fetched = list(progress(_fetch_all(store.images, folder / IMAGES, pairs), "fetching images", len(pairs)))
-    return _lay_out(store, folder, manifest, fetched, settings, expires_at)
+    if manifest.review:
+        label_review.write_suspicions(store.labels, folder, manifest.batch, [one.local for one in fetched])
+    done = _lay_out(store, folder, manifest, fetched, settings, expires_at)
+    expected = handout.expected(local.image for local in done.manifest.usable) if handout else None
+    return replace(done, expected=expected)
 
 
 def _check(order: Order, settings: Settings) -> None:
@@ -96,7 +112,7 @@ def begin(folder: Path, order: Order, url: str) -> Manifest:
     """Note in a new folder which batch it is going to hold, before that batch is claimed."""
     if folder.exists() and not _is_empty(folder):
         raise UserError(f"{folder} is not an empty folder, and nothing in it will be touched: choose a new one")
-    return batch_folder.write_manifest(folder, Manifest(url, order.batch, order.tagger, order.tool, order.count))
+    return batch_folder.write_manifest(folder, Manifest(url, order.batch, order.tagger, order.tool, order.count, review=order.review))
 
 
 def _is_empty(folder: Path) -> bool:
@@ -112,8 +128,8 @@ def _resumed(store: Store, folder: Path, order: Order) -> Manifest:
     if order.batch == manifest.batch and order.tool == manifest.tool:
         # By link: the store and the number of images are the link's.
         return batch_folder.write_manifest(folder, replace(manifest, store=store.url, tagger=order.tagger))
-    if (manifest.store, manifest.tool, manifest.count) != (store.url, order.tool, order.count):
-        again = f"`tagger download {manifest.count} --store {manifest.store} --to {folder} --tool {manifest.tool}`"
+    if (manifest.store, manifest.tool, manifest.count, manifest.review) != (store.url, order.tool, order.count, order.review):
+        again = f"`{manifest.command} --to {folder} --tool {manifest.tool}`"
         raise UserError(f"{folder} holds a download that was cut off: go on with {again}, or choose a new folder")
     return manifest
 
@@ -135,13 +151,15 @@ def _lost(folder: Path, reason: str) -> UserError:
     return UserError(f"{folder} holds a download that was cut off, and cannot go on ({reason}): download into a new folder")
 
 
-def _drafts(labels: ImageLabels, settings: Settings, wanted: Wanted) -> ImageLabels:
+def _rules(store: Store, settings: Settings, wanted: Wanted, handout: Handout | None) -> DraftRules:
+    """Which drafts a person is shown: as was learned of those of the model that the batch was handed out with."""
+    learned = drafts_record.read(store.labels, handout.model) if handout and settings.drafts.learned else None
+    return learned_drafts.rules(settings.drafts, learned, wanted)
+
+
+def _drafts(labels: ImageLabels, rules: DraftRules) -> ImageLabels:
     """The model's boxes that a person is shown."""
-    low = settings.drafts.min_confidence if wanted.min_confidence is None else wanted.min_confidence
-    high = settings.drafts.max_confidence if wanted.max_confidence is None else wanted.max_confidence
-    shown = overlap.within_confidence(labels.boxes, low, high)
-    capped = overlap.cap_overlap(shown, labels.width, labels.height, settings.drafts.max_tags_per_pixel)
-    return replace(labels, boxes=tuple(capped), review=Review.UNOPENED)
+    return replace(draft_rules.shown(labels, rules), review=Review.UNOPENED)
 
 
 def _fetch_all(images: Blobs, folder: Path, pairs: Sequence[tuple[LocalImage, ImageLabels]]) -> Iterator[Fetched]:

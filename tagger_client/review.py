@@ -59,7 +59,8 @@ def _reviewed(draft: ImageLabels, returned: ImageLabels | None, all_reviewed: bo
     if returned is None or not (all_reviewed or returned.review is Review.REVIEWED or _was_changed(draft, returned)):
         return None
     boxes = diff.provenance(draft.boxes, returned.boxes, draft.width, draft.height)
-    return replace(draft, boxes=boxes, review=Review.REVIEWED, image_confidence=None)
+    # why the image was handed out is not kept with a review, and would make each look new
+    return replace(draft, boxes=boxes, review=Review.REVIEWED, image_confidence=None, acquisition_score=None, chosen_for="")
 
 
 def _was_changed(draft: ImageLabels, returned: ImageLabels) -> bool:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from activelearning import journal, layout, steps, table
+from activelearning import cost, handouts, journal, layout, steps, table
 from activelearning.errors import BlobExists, UserError
+from activelearning.labels import Review
 from activelearning.store import Blobs, Store
 from tagger_client import batch_folder, tools
 from tagger_client.batch_folder import Manifest
@@ -21,10 +22,16 @@ from tagger_client.review import BatchReview, review_of
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What an upload did; `name` is empty when there was nothing new."""
+    """What an upload did; `name` is empty when there was nothing new.
+
+    `seconds` is the work on all that is reviewed in the folder by the cost model, `expected_seconds` as it was expected when the batch was
+    claimed, None where nothing was.
+    """
 
     name: str
     review: BatchReview
+    seconds: float = 0.0
+    expected_seconds: float | None = None
 
 
 Note = Callable[[Store, Manifest, Handed, float], None]
@@ -44,11 +51,20 @@ def upload(store: Store, folder: Path, given: Path | None, all_reviewed: bool, n
     if not review.fresh:
         if not manifest.uploaded:
             raise UserError(_nothing_reviewed(folder, manifest, review))
-        return Handed("", review)
-    done = Handed(_create(store.labels, manifest, table.table_bytes(review.fresh), *_original(review.file, manifest)), review)
+        return _handed(store, manifest, "", review)
+    created = _create(store.labels, manifest, table.table_bytes(review.fresh), *_original(review.file, manifest))
+    done = _handed(store, manifest, created, review)
     note(store, manifest, done, now)
     batch_folder.mark(folder, uploaded=(*manifest.uploaded, done.name))
     return done
+
+
+def _handed(store: Store, manifest: Manifest, name: str, review: BatchReview) -> Handed:
+    reviewed = [labels.image for labels in review.images if labels.review is Review.REVIEWED]
+    seconds = cost.model(steps.project(store).costs).review_seconds(len(reviewed), review.totals)
+    handout = handouts.read(store.labels, manifest.batch)
+    expected = handout.expected(reviewed) if handout else None
+    return Handed(name, review, seconds, expected.seconds if expected else None)
 
 
 def _nothing_reviewed(folder: Path, manifest: Manifest, review: BatchReview) -> str:

@@ -4,13 +4,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from activelearning import journal
+from activelearning import expected_cost, journal
 from activelearning.commandline import plural
 from activelearning.diff import sentence
 from activelearning.labels import Problem
 from tagger_client import tools
 from tagger_client.batch_folder import Manifest
 from tagger_client.download import Downloaded
+from tagger_client.label_review import SUSPICIONS
 from tagger_client.review import BatchReview
 from tagger_client.upload import Handed
 
@@ -21,12 +22,15 @@ def downloaded(done: Downloaded, folder: Path, asked: int) -> Said:
     """A batch that is ready to be reviewed."""
     claimed, got = len(done.manifest.images), len(done.manifest.usable)
     value = {"batch": done.manifest.batch, "folder": str(folder), "images": got, "drafts": done.drafts, "expires_at": done.expires_at}
+    value |= expected_cost.as_dict(done.expected)
     until = journal.utc(done.expires_at)[:16].replace("T", " ")
     text = (
         f"{plural(got, 'image')} with {plural(done.drafts, 'draft box')} in {folder}, yours until {until} UTC (batch {done.manifest.batch})"
     )
     text += f"; {asked} were asked for, {claimed} are free" if claimed < asked else ""
+    text += f"\n{done.expected}" if done.expected else ""
     text += f"\nnow {tools.TOOLS[done.manifest.tool].advice.format(folder)}; then {tools.hand_in(done.manifest.tool, folder)}"
+    text += f"\nwhat the model doubts in each is in {folder / SUSPICIONS}" if done.manifest.review else ""
     return value | _problems(done.problems), text
 
 
@@ -35,9 +39,12 @@ def handed(done: Handed, folder: Path) -> Said:
     fresh, left = len(done.review.fresh), done.review.totals.unopened
     text = f"{plural(fresh, 'image')} handed in" if done.name else "nothing new since the last upload; nothing was handed in"
     text += f"\n{sentence(done.review.totals)}"
+    text += f"\nabout {expected_cost.duration(done.seconds)} of work by the cost model"
+    text += "" if done.expected_seconds is None else f"; {expected_cost.duration(done.expected_seconds)} were expected"
     if left:
         text += f"\nto do: open the other {plural(left, 'image')} and upload again, or give them back with `tagger release {folder}`"
     value = {"upload": done.name, "handed_in": fresh, "images": len(done.review.images)}
+    value |= {"seconds": round(done.seconds, 1), "expected_seconds": expected_cost.rounded(done.expected_seconds)}
     return value | asdict(done.review.totals) | _problems(done.review.problems), text
 
 
@@ -55,7 +62,7 @@ def batch_status(manifest: Manifest, review: BatchReview, folder: Path) -> Said:
 def unfinished(manifest: Manifest, folder: Path) -> Said:
     """A download that was cut off."""
     value = {"batch": manifest.batch, "ready": False, "released": manifest.released}
-    again = f"`tagger download {manifest.count} --store {manifest.store} --to {folder} --tool {manifest.tool}`"
+    again = f"`{manifest.command} --to {folder} --tool {manifest.tool}`"
     return value, f"batch {manifest.batch}: its download was cut off; go on with {again}"
 
 

@@ -14,7 +14,7 @@ from activelearning.commits import Commit
 from activelearning.errors import BlobMissing
 from activelearning.labels import ImageLabels
 from activelearning.settings import Prediction
-from trainer import calibrating, evaluation, held_out, performance
+from trainer import calibrating, draft_learning, evaluation, held_out, outlook, performance
 from trainer.evaluation import Metrics
 from trainer.held_out import HeldOut
 from trainer.work import Work
@@ -42,9 +42,11 @@ def assess(
         known = predict_test(work, onnx, work.settings.detector.family, test)
         metrics = evaluate(work, known)
         calibrating.write(work, run_name, known)
+        draft_learning.write(work, run_name, known, parent)
         at = journal.utc(work.clock())
         rows = performance.rows(run_name, metrics, len(people), len(test), at) if metrics else []
         card = _card(work, onnx, (people, trained), test, parent, rows, at)
+        card[outlook.STANDARD_ERROR] = outlook.standard_error(work, known)
         performance.write_card(blobs, run_name, card)
     performance.publish(blobs, card["metrics"])
 

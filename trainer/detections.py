@@ -4,7 +4,7 @@ Rule: the arrays are parallel and checked on construction; filtering is indexing
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -17,8 +17,9 @@ class Detections:
     """N boxes of one image.
 
     `xyxy` (N, 4) float32 pixel corners xmin, ymin, xmax, ymax; `confidence` (N,) float32, the score of the box's own class;
-    `class_id` (N,) int64; `class_scores` (N, C) float32, every class's sigmoid score of that box. `spread` says how unsure the model
-    is of each, None where the model does not tell.
+    `class_id` (N,) int64; `class_scores` (N, C) float32, every class's sigmoid score of that box. Each None where nobody tells:
+    `spread`, how unsure the model is of each; `features` (N, F) float32, what the object looks like to the model; `consistency` (N,)
+    float32, how well the same was found in a mirrored copy (`trainer.consistency`).
     """
 
     xyxy: np.ndarray
@@ -26,6 +27,8 @@ class Detections:
     class_id: np.ndarray
     class_scores: np.ndarray
     spread: Spread | None = None
+    features: np.ndarray | None = None
+    consistency: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.confidence)
@@ -36,6 +39,10 @@ class Detections:
         _check("class_scores", self.class_scores, (count, classes), np.float32)
         if self.spread is not None and self.spread.class_epistemic.shape != (count, classes):
             raise ValueError(f"spread must be of {count} boxes and {classes} classes")
+        if self.features is not None:
+            _check("features", self.features, (count, self.features.shape[-1]), np.float32)
+        if self.consistency is not None:
+            _check("consistency", self.consistency, (count,), np.float32)
         if count and not 0 <= self.class_id.min() <= self.class_id.max() < classes:
             raise ValueError(f"class_id must lie in 0..{classes - 1}")
 
@@ -54,7 +61,7 @@ class Detections:
         """
         clipped = np.clip(xyxy, 0, np.array([*size, *size])).astype(np.float32)
         spread = self.spread and self.spread.scaled(np.array([*scale, *scale]))
-        moved = Detections(clipped, self.confidence, self.class_id, self.class_scores, spread)
+        moved = replace(self, xyxy=clipped, spread=spread)
         return moved[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
 
 

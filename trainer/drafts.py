@@ -41,6 +41,8 @@ def _measures(detections: Detections, calibrated: Calibrated | None) -> list[tup
     scores = detections.class_scores.tolist()
     columns: dict[str, Sequence[float]] = {"entropy": [*map(box_entropy, scores)], "margin": [*map(box_margin, scores)]}
     columns |= {name: values.tolist() for name, values in _of_spread(detections).items()}
+    if detections.consistency is not None:
+        columns["consistency"] = detections.consistency.tolist()
     if calibrated is not None:
         columns |= {name: values.tolist() for name, values in _of_calibration(calibrated).items()}
     rounded = [[_rounded(value, name) for value in values] for name, values in columns.items()]

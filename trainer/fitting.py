@@ -11,6 +11,7 @@ from activelearning.errors import BlobExists, BlobMissing
 from activelearning.labels import ImageLabels
 from activelearning.store import Blobs
 from trainer import dataset, detectors, export, training, weights
+from trainer.checkpoint import Checkpoint
 from trainer.work import Work
 
 _PARITY_IMAGES = 8
@@ -72,9 +73,12 @@ def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | Non
     model = detectors.build(settings.detector.family, len(settings.classes), settings.training.seed, settings.detector.box_likelihood)
     warm = _warm_start(work, model, test, parent)
     config = replace(settings.training, seed=settings.training.seed + int(work.job.run.rpartition("/")[2]))
+    # the last model has learned from most images by heart, so its loss on them would not tell when to stop
+    config = replace(config, validation_share=0.0) if warm else config
     iterations = config.warm_iterations if warm else config.iterations
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
-    work.tell(f"training on {len(data.examples)} images of {data.input_size[0]}×{data.input_size[1]}, {iterations} iterations on {where}")
+    size = f"{data.input_size[0]}×{data.input_size[1]}"
+    work.tell(f"training on {len(data.examples)} images of {size}, at most {iterations} iterations on {where}")
     keeper = _CheckpointKeeper(work)
 
     def on_progress(progress: training.Progress) -> None:
@@ -116,16 +120,16 @@ class _CheckpointKeeper:
         self._name = layout.model(work.job.run, "checkpoint.pt")
         self._etag: str | None = None
 
-    def load(self) -> training.Checkpoint | None:
+    def load(self) -> Checkpoint | None:
         try:
             blob = self._work.store.labels.read(self._name)
         except BlobMissing:
             return None
         self._etag = blob.etag
-        checkpoint = training.Checkpoint.from_bytes(blob.content)
+        checkpoint = Checkpoint.from_bytes(blob.content)
         self._work.tell(f"going on from the checkpoint at iteration {checkpoint.iteration}")
         return checkpoint
 
-    def save(self, checkpoint: training.Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint) -> None:
         self._etag = self._work.store.labels.replace(self._name, checkpoint.to_bytes(), self._etag)
         self._work.progressed()

@@ -111,7 +111,7 @@ def decode_image(source: bytes | Path, near_size: tuple[int, int]) -> tuple[np.n
     when the file is missing, no image, cut off, or a decompression bomb.
     """
     try:
-        with _quiet_pillow(), Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with quiet_pillow(), Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             return _decode(image, near_size)
     except Exception as error:
         # a damaged file makes Pillow's parsers raise nearly anything, SyntaxError and struct.error included
@@ -183,7 +183,7 @@ class _Readers:
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
+def quiet_pillow() -> Iterator[None]:
     """Silence what Pillow warns of damaged metadata and big images.
 
     `catch_warnings` is not safe among threads, so only the first one in changes the filters, and the last one out restores them.

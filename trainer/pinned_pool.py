@@ -4,7 +4,7 @@ Rule: the pool is created once and never read from anywhere else again, whatever
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -19,23 +19,33 @@ SHARD_IMAGES = 256
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What images are predicted with: a run's model (empty: there is none, images are listed unseen) and what to keep of its output."""
+    """What images are predicted with: a run's model (empty: there is none, images are listed unseen) and what to keep of its output.
+
+    `objects`: what objects look like to the model is kept too; `mirror`: the mirror image is predicted too, for `consistency`. Neither
+    changes a box.
+    """
 
     model: str = ""
     family: str = ""
     classes: tuple[str, ...] = ()
     prediction: Prediction = field(default_factory=Prediction)
+    objects: bool = field(default=False, compare=False)
+    mirror: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedPool:
-    """The images a job predicts, with the time they were listed and how many images the container held then."""
+    """The images a job predicts, with the time they were listed and how many images the container held then.
+
+    `before` are the jobs that predicted, the last first, what its totag lists beside these images.
+    """
 
     images: tuple[str, ...]
     listed_at: float
     container_images: int
     recipe: Recipe = field(default_factory=Recipe)
     shard_images: int = SHARD_IMAGES
+    before: tuple[str, ...] = ()
 
     @property
     def shards(self) -> range:
@@ -68,6 +78,14 @@ def pinned(blobs: Blobs, job: str) -> PinnedPool | None:
     return _pool(head, images) if "recipe" in head else None
 
 
+def same_model(blobs: Blobs, pool: PinnedPool) -> Iterator[tuple[str, PinnedPool]]:
+    """The jobs before this one that predicted with the same model, with their pools; what another model sees cannot be compared."""
+    for job in pool.before:
+        found = pinned(blobs, job)
+        if found and found.recipe.model == pool.recipe.model:
+            yield job, found
+
+
 def _encode(pool: PinnedPool) -> bytes:
     head = {f.name: getattr(pool, f.name) for f in fields(pool) if f.name != "images"}
     return "\n".join((json.dumps(head | {"recipe": asdict(pool.recipe)}), *pool.images)).encode()
@@ -79,8 +97,8 @@ def _parts(content: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _pool(head: dict[str, Any], images: tuple[str, ...]) -> PinnedPool:
-    return PinnedPool(images, **head | {"recipe": _recipe(**head["recipe"])})
+    return PinnedPool(images, **head | {"recipe": _recipe(**head["recipe"]), "before": tuple(head.get("before", ()))})
 
 
-def _recipe(classes: Sequence[str], prediction: dict[str, Any], **names: str) -> Recipe:
-    return Recipe(classes=tuple(classes), prediction=Prediction(**prediction), **names)
+def _recipe(classes: Sequence[str], prediction: dict[str, Any], **others: Any) -> Recipe:
+    return Recipe(classes=tuple(classes), prediction=Prediction(**prediction), **others)

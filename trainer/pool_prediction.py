@@ -12,10 +12,11 @@ from activelearning.errors import BlobExists
 from activelearning.images import content_hash
 from activelearning.labels import ImageLabels, Review
 from activelearning.store import Blobs, Store
+from trainer import shard_features
 from trainer.calibration import Calibration
 from trainer.drafts import image_labels
 from trainer.pinned_pool import PinnedPool
-from trainer.predictor import Failed, Predictor
+from trainer.predictor import Failed, Predicted, Predictor
 
 
 def missing(blobs: Blobs, job: str, pool: PinnedPool) -> list[int]:
@@ -43,14 +44,18 @@ def predict_shard(
     """
     if store.labels.exists(layout.prediction_shard(job, number)):
         return False
-    found = []
-    for one in _labels(store.images, pool.shard(number), predictor, calibration, pool.recipe.classes):
+    found, looks = [], []
+    for one, look in _labels(store.images, pool.shard(number), predictor, calibration, pool.recipe.classes):
         found.append(one)
+        looks += [look] if look else []
         after_image()
     unreadable = {one.name: one.reason for one in found if isinstance(one, Failed)}
-    # The reasons go first: a shard that is there is complete.
+    # Reasons and features go first: a shard that is there is complete.
     if unreadable:
         _create(store.labels, layout.unreadable(job, number), json.dumps(unreadable, ensure_ascii=False).encode())
+    if predictor is not None:
+        features = shard_features.of_predicted(looks, pool.recipe.objects)
+        _create(store.labels, layout.shard_features(job, number), shard_features.encode(features))
     shard = table.table_bytes(one for one in found if isinstance(one, ImageLabels))
     return _create(store.labels, layout.prediction_shard(job, number), shard)
 
@@ -65,9 +70,10 @@ def _create(blobs: Blobs, name: str, content: bytes) -> bool:
 
 def _labels(
     blobs: Blobs, images: Sequence[str], predictor: Predictor | None, calibration: Calibration | None, classes: Sequence[str]
-) -> Iterator[ImageLabels | Failed]:
+) -> Iterator[tuple[ImageLabels | Failed, Predicted | None]]:
+    """Each image's rows, or why there are none; beside it what was predicted, if anything."""
     if predictor is None:
-        yield from (ImageLabels(image, review=Review.UNOPENED) for image in images)
+        yield from ((ImageLabels(image, review=Review.UNOPENED), None) for image in images)
         return
     hashes: dict[str, str] = {}
 
@@ -78,10 +84,10 @@ def _labels(
 
     for found in predictor.predict((image, partial(read, image)) for image in images):
         if isinstance(found, Failed):
-            yield found
+            yield found, None
         else:
             calibrated = calibration and calibration.apply(found.detections, found.size)
-            yield image_labels(found, classes, hashes[found.name], calibrated)
+            yield image_labels(found, classes, hashes[found.name], calibrated), found
 
 
 def predictions(blobs: Blobs, job: str, pool: PinnedPool) -> Iterator[ImageLabels]:

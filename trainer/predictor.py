@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ import onnxruntime
 
 from activelearning.errors import BlobMissing, UserError
 from activelearning.settings import Prediction
+from trainer import consistency
 from trainer.detections import Detections
-from trainer.detectors import family
+from trainer.detectors import EMBEDDING, family
+from trainer.image_facts import ImageFacts, perceptual_hash, time_taken
 from trainer.letterbox import DetectorImage, read_image
 from trainer.monte_carlo import draw_masks
 
@@ -32,11 +34,16 @@ _AHEAD_PER_THREAD = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predicted:
-    """What was found in an image, in pixels of its upright size (w, h)."""
+    """What was found in an image, in pixels of its upright size (w, h).
+
+    `embedding` (D,) float32 is what the image as a whole looks like to the model; None where the model does not tell, or nobody asked.
+    """
 
     name: str
     detections: Detections
     size: tuple[int, int]
+    embedding: np.ndarray | None = None
+    facts: ImageFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +68,10 @@ class Predictor:
     """An exported model, ready to predict.
 
     Each thread takes one image all the way - read, decode, infer, suppress - on one core, which is faster than several cores
-    at one image. `threads` 0: as many as there are cores.
+    at one image. `threads` 0: as many as there are cores. `mirror`: look at the mirror image too, and say how consistent each box is.
     """
 
-    def __init__(self, onnx: bytes | Path, family_name: str, settings: Prediction, *, threads: int = 0) -> None:
+    def __init__(self, onnx: bytes | Path, family_name: str, settings: Prediction, *, threads: int = 0, mirror: bool = False) -> None:
         self.threads = threads or _cores()
         self.settings = settings
         self._family = family(family_name)
@@ -74,6 +81,10 @@ class Predictor:
         taken = {one.name for one in self._session.get_inputs()}
         masks = draw_masks(self._family.masks, settings.mc_samples, self._family.dropout)
         self.masks: dict[str, np.ndarray] = {name: mask for name, mask in masks.items() if name in taken}
+        self._plain_masks = {name: np.ones_like(mask[:1]) for name, mask in self.masks.items()}
+        self._mirror = mirror
+        names = [one.name for one in self._session.get_outputs()]
+        self._embedding = names.index(EMBEDDING) if EMBEDDING in names else None
         self.input_size: tuple[int, int] = (width, height)
 
     @property
@@ -99,17 +110,34 @@ class Predictor:
 
     def detect(self, image: DetectorImage) -> Detections:
         """The detections of one letterboxed image, most confident first, in pixels of the original."""
-        batch = image.pixels.transpose(2, 0, 1)[None].astype(np.float32)
-        found = self._family.decode(self._session.run(None, {INPUT: batch} | self.masks), self.input_size, self.settings)[0]
+        return self._look(image)[0]
+
+    def _look(self, image: DetectorImage) -> tuple[Detections, np.ndarray | None]:
+        outputs = self._run(image.pixels, self.masks)
+        found = self._decoded(outputs)
+        if self._mirror:
+            again = consistency.mirrored(self._decoded(self._run(image.pixels[:, ::-1], self._plain_masks)), self.input_size[0])
+            found = replace(found, consistency=consistency.consistency(found, again))
         scale = image.letterbox.scale
-        return found.moved(image.letterbox.to_image(found.xyxy), image.size, (1 / scale[0], 1 / scale[1]))
+        moved = found.moved(image.letterbox.to_image(found.xyxy), image.size, (1 / scale[0], 1 / scale[1]))
+        return moved, None if self._embedding is None else outputs[self._embedding][0]
+
+    def _run(self, pixels: np.ndarray, masks: dict[str, np.ndarray]) -> list[np.ndarray]:
+        batch = pixels.transpose(2, 0, 1)[None].astype(np.float32)
+        outputs: list[np.ndarray] = self._session.run(None, {INPUT: batch} | masks)
+        return outputs
+
+    def _decoded(self, outputs: list[np.ndarray]) -> Detections:
+        return self._family.decode(outputs, self.input_size, self.settings)[0]
 
     def _predict_file(self, name: str, source: Source) -> Predicted | Failed:
         try:
-            image = read_image(source() if callable(source) else source, self.input_size)
+            content = source() if callable(source) else source
+            image = read_image(content, self.input_size)
         except (UserError, BlobMissing) as error:
             return Failed(name, str(error))
-        return Predicted(name, self.detect(image), image.size)
+        found, embedding = self._look(image)
+        return Predicted(name, found, image.size, embedding, ImageFacts(perceptual_hash(image.pixels), time_taken(content)))
 
 
 def _cores() -> int:

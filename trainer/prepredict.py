@@ -8,10 +8,13 @@ from activelearning.commits import Commit
 from activelearning.errors import UserError
 from activelearning.labels import ImageLabels
 from activelearning.settings import Selection
-from trainer import accepting, pinned_pool, pool_prediction, shards, totag
+from trainer import accepting, pinned_pool, pool_features, pool_prediction, shards, totag
 from trainer.accepting import Division
 from trainer.pinned_pool import PinnedPool, Recipe
 from trainer.work import Work, commit_of, list_pool, recipe_of
+
+_MOST_BEFORE = 1000
+"""So many earlier predictions are looked through for what is known of images; they end with the next training anyway."""
 
 
 def predict_only(work: Work) -> Commit:
@@ -26,11 +29,13 @@ def predict_only(work: Work) -> Commit:
     old = parent.totag if parent else ""
     division = accepting.standing(work, parent)
     left_out = reviewed | division.settled
-    pool = pinned_pool.pin(blobs, job.id, lambda: _recipe(work, model), lambda: _pool_to_predict(work, left_out, old))
+    pool = pinned_pool.pin(blobs, job.id, lambda: _recipe(work, model), lambda: _pool_to_predict(work, left_out, old, parent))
     shards.predict(work, pool)
     gone = left_out | frozenset(pool_prediction.unreadable(blobs, job.id, pool))
     name = layout.totag(job.run, job.id)
-    totag.write(blobs, name, _merged(work, pool, old, gone), _selection(work.settings.selection, pool.recipe.model), division.audits)
+    selection = _selection(work.settings.selection, pool.recipe.model)
+    load = pool_features.loader(work, pool, selection, lambda: _labelled(work, parent))
+    totag.write(blobs, name, _merged(work, pool, old, gone), selection, division.audits, load)
     made = commit_of(work, (parent.model if parent else "") or pool.recipe.model, name, parent.tagged if parent else "", pool)
     return replace(made, autolabelled=division.name, predicted=_predicted(work, pool, parent, division))
 
@@ -49,12 +54,26 @@ def _is_whole(work: Work) -> bool:
 
 
 def _labelled_names(work: Work, parent: Commit | None) -> frozenset[str]:
+    return frozenset(labels.image for labels in _labelled(work, parent))
+
+
+def _labelled(work: Work, parent: Commit | None) -> tuple[ImageLabels, ...]:
+    """The labelled set and the test split, each image once."""
     tagged = labelled.read(work.store.labels, parent.tagged).images if parent and parent.tagged else ()
     test = labelled.read(work.store.labels, layout.TEST).images
-    return frozenset(labels.image for labels in (*tagged, *test))
+    return tuple({labels.image: labels for labels in (*test, *tagged)}.values())
 
 
-def _pool_to_predict(work: Work, labelled_names: frozenset[str], old: str) -> PinnedPool:
+def _pool_to_predict(work: Work, labelled_names: frozenset[str], old: str, parent: Commit | None) -> PinnedPool:
+    """The images to predict, and the jobs that predicted what stays listed beside them."""
+    found = _images_to_predict(work, labelled_names, old)
+    if not parent or _is_whole(work):
+        return found
+    last = pinned_pool.pinned(work.store.labels, parent.job)
+    return replace(found, before=(parent.job, *(last.before if last else ()))[:_MOST_BEFORE])
+
+
+def _images_to_predict(work: Work, labelled_names: frozenset[str], old: str) -> PinnedPool:
     job = work.job
     if job.folder:
         return list_pool(work, set(labelled_names), lambda image: image.startswith(job.folder.strip("/") + "/"))

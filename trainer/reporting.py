@@ -7,16 +7,19 @@ from dataclasses import asdict
 import numpy as np
 from PIL import Image
 
-from activelearning import autolabels, claims, journal, layout
+from activelearning import autolabels, batch_diffs, claims, cost, journal, layout, outlook_shown
+from activelearning.batch_diffs import BatchDiff
+from activelearning.cost import CostModel
 from activelearning.errors import BlobExists
 from activelearning.labels import ImageLabels
 from trainer import budgets, calibrating, calibration, performance, report, uncertainties
 from trainer.budgets import Budget
 from trainer.calibration import Calibrated, Calibration
-from trainer.report import EvaluatedImage, Facts, Pool, Report, Separation
+from trainer.report import EvaluatedImage, Facts, Pool, Report, ReturnedBatch, Separation
 from trainer.study import Study
 
 PAGE = "report.html"
+_NEWEST_BATCHES = 50
 _SHARE = 0.95
 _SHOWN = {
     "D-ECE of confidence": ("detection", "d_ece"),
@@ -90,6 +93,8 @@ def _facts(study: Study, made_at: float, pool: Iterable[ImageLabels]) -> Facts:
         budget=_SHARE,
         pool=_pool(study, pool),
         calibration=_before_and_after(fitted) if fitted else {},
+        returned=_returned(study),
+        outlook=outlook_shown.shown(study.work.store.labels, study.run)[0],
     )
 
 
@@ -122,6 +127,19 @@ def _pool(study: Study, images: Iterable[ImageLabels]) -> Pool | None:
     record = autolabels.read(study.work.store.labels, current) if current else None
     counts = {"accepted": record.images, "audit": record.audits, "to examine": record.examine} if record else {}
     return Pool(confidence, counts) if len(confidence) or counts else None
+
+
+def _returned(study: Study) -> tuple[ReturnedBatch, ...]:
+    costs = cost.model(study.work.settings.costs)
+    return tuple(_returned_batch(one, costs) for one in batch_diffs.newest(study.work.store.labels, _NEWEST_BATCHES))
+
+
+def _returned_batch(found: BatchDiff, costs: CostModel) -> ReturnedBatch:
+    totals, images, expected = found.totals, len(found.images), found.expected
+    boxes = totals.kept + totals.moved + totals.relabelled + totals.added
+    counts = (totals.kept, totals.moved, totals.relabelled, totals.deleted, totals.added)
+    seconds, drawing = costs.review_seconds(images, totals), costs.open * images + costs.draw_seconds(boxes)
+    return ReturnedBatch(found.batch, found.tagger, images, found.drafts, *counts, seconds, drawing, expected.seconds if expected else None)
 
 
 def _before_and_after(fitted: Calibration) -> dict[str, tuple[float, float]]:

@@ -97,7 +97,7 @@ def _loaded(store: Store, job: str, pool: PinnedPool) -> Loaded:
     recipe = pool.recipe
     if not recipe.model:
         return Loaded(job, pool, None, None)
-    predictor = Predictor(read_onnx(store, recipe.model), recipe.family, recipe.prediction)
+    predictor = Predictor(read_onnx(store, recipe.model), recipe.family, recipe.prediction, mirror=recipe.mirror)
     return Loaded(job, pool, predictor, calibrating.read(store.labels, recipe.model))
 
 

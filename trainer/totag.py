@@ -1,36 +1,54 @@
-"""Write the pool in the order to review it.
+"""Write the pool in the order to review it, and why each image stands where it stands.
 
-Rule: memory holds a few numbers an image, never a table: rows lie in a file beside, and are copied in their new order.
+Rule: memory holds a few numbers a box, never a table: rows lie in a file beside, and are copied in their new order.
 """
 
 import tempfile
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import BinaryIO
+
+import numpy as np
 
 from activelearning import ordering, table
 from activelearning.errors import BlobExists
 from activelearning.labels import ImageLabels
+from activelearning.ordering import Order, Pool
 from activelearning.settings import Selection
 from activelearning.store import Blobs
+from trainer.query import candidates, ranking, uncertainty, why
+from trainer.query.candidates import Candidates
+from trainer.query.strategy import Extra, Ranking
 
 _BETWEEN_AUDITS = 9
+_AT_A_TIME = 1024
+_DIGITS = 6
 
 
-def write(blobs: Blobs, name: str, images: Iterable[ImageLabels], selection: Selection, audits: Sequence[str] = ()) -> int:
+def write(
+    blobs: Blobs,
+    name: str,
+    images: Iterable[ImageLabels],
+    selection: Selection,
+    audits: Sequence[str] = (),
+    load: Callable[[Candidates], Extra] = lambda pool: Extra(),
+) -> int:
     """Order the images by the selection, create the totag `name`, and return how many images it lists.
 
     An image that comes twice counts once, the first time. A totag that is there already stays as it is. The selection would put
     `audits`, images that the model is sure of, last: one of them stands in every tenth place instead, in their order, as long as there are
-    any.
+    any. `load` gives what the strategy needs beside the predictions, for the pool in the order of its names.
     """
     with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as ordered:
         pool, ends = _spool(images, selection, rows)
-        order = _with_audits(ordering.order_pool(pool, selection), pool.images, audits)
-        _copy_in_order(rows, ends, order, ordered)
+        extra = load(pool)
+        ranked = ranking.rank(pool, selection, extra)
+        drawn = in_shares(pool, ranked, selection)
+        order = _with_audits(drawn.indices, pool.images, audits)
+        chosen_for = _reasons(pool, why.reasons(pool, selection, ranked, extra), drawn, frozenset(audits))
+        _copy_in_order(rows, ends, order, ordered, lambda index: (_rounded(ranked.score[index]), chosen_for(index)))
         # Of two trainers that both believe they hold the job, the first one's stands.
         with suppress(BlobExists):
             if not blobs.exists(name):
@@ -39,18 +57,44 @@ def write(blobs: Blobs, name: str, images: Iterable[ImageLabels], selection: Sel
         return len(order)
 
 
-def _spool(images: Iterable[ImageLabels], selection: Selection, rows: BinaryIO) -> tuple[ordering.Pool, "array[int]"]:
-    pool, ends, end = ordering.Pool(), array("Q", [0]), 0
+def in_shares(pool: Candidates, ranked: Ranking, selection: Selection) -> Order:
+    """The ranking with the selection's confidence bounds, class balance and folder quotas; near-duplicates last."""
+    confidences = uncertainty.image_confidence(pool, selection).round(_DIGITS).tolist()
+    labels = _labels(pool) if selection.class_balance else [()] * len(pool)
+    late = frozenset() if ranked.duplicate_of is None else frozenset(np.flatnonzero(ranked.duplicate_of >= 0).tolist())
+    return ordering.order_pool(Pool(pool.images, confidences, labels), ranked.order.tolist(), selection, late)
+
+
+def _spool(images: Iterable[ImageLabels], selection: Selection, rows: BinaryIO) -> tuple[Candidates, np.ndarray]:
+    """The pool by name, and where in `rows` the rows of each image begin and end, (N, 2)."""
+    columns, sizes = ranking.columns(selection), [0]
+    parts = [candidates.of_labels((), columns)]
+    each = _each_once(images)
+    while group := list(islice(each, _AT_A_TIME)):
+        part = candidates.of_labels(group, columns)
+        for labels, confidence in zip(group, uncertainty.image_confidence(part, selection).round(_DIGITS).tolist(), strict=True):
+            fresh = replace(labels, image_confidence=confidence, acquisition_score=None, chosen_for="")
+            sizes.append(rows.write(table.image_rows(fresh).encode()))
+        parts.append(part)
+    pool, place = candidates.by_name(candidates.concatenated(parts))
+    ends = np.cumsum(sizes)
+    return pool, np.stack([ends[place], ends[place + 1]], 1)
+
+
+def _each_once(images: Iterable[ImageLabels]) -> Iterator[ImageLabels]:
     seen: set[str] = set()
     for labels in images:
-        if labels.image in seen:
-            continue
-        seen.add(labels.image)
-        scored = replace(labels, image_confidence=_confidence(labels, selection))
-        end += rows.write(table.image_rows(scored).encode())
-        ends.append(end)
-        pool.add(labels.image, ordering.image_score(scored, selection), scored.image_confidence or 0.0, {b.label for b in labels.boxes})
-    return pool, ends
+        if labels.image not in seen:
+            seen.add(labels.image)
+            yield labels
+
+
+def _labels(pool: Candidates) -> list[tuple[str, ...]]:
+    """The predicted classes of each image; equal ones are one object."""
+    known: dict[frozenset[int], tuple[str, ...]] = {}
+    numbers, offsets = pool.class_id.tolist(), pool.offsets.tolist()
+    each = (frozenset(numbers[start:stop]) for start, stop in pairwise(offsets))
+    return [known.setdefault(found, tuple(pool.classes[number] for number in sorted(found))) for found in each]
 
 
 def _with_audits(order: Sequence[int], images: Sequence[str], audits: Sequence[str]) -> Sequence[int]:
@@ -63,16 +107,26 @@ def _with_audits(order: Sequence[int], images: Sequence[str], audits: Sequence[s
     return [*mixed, *others]
 
 
-def _confidence(labels: ImageLabels, selection: Selection) -> float:
-    """The image's confidence as the table states it: its boxes' confidences, aggregated as the selection says; 0 without boxes.
+def _reasons(pool: Candidates, of_ranking: Callable[[int], str], drawn: Order, audits: frozenset[str]) -> Callable[[int], str]:
+    turns: Mapping[str, Mapping[int, str]] = {"balance": drawn.by_class, "folder": drawn.by_folder}
 
-    A sum may pass 1, which is the surest that a bound can ask for.
-    """
-    return round(min(ordering.image_score(labels, replace(selection, strategy="least-confidence")), 1.0), 6)
+    def reason(index: int) -> str:
+        if pool.images[index] in audits:
+            return why.AUDIT
+        return "; ".join((of_ranking(index), *(f"{share}: {names[index]}" for share, names in turns.items() if index in names)))
+
+    return reason
 
 
-def _copy_in_order(rows: BinaryIO, ends: "array[int]", order: Iterable[int], ordered: BinaryIO) -> None:
+def _rounded(score: float) -> float:
+    return float(f"{score:.{_DIGITS}g}")
+
+
+def _copy_in_order(
+    rows: BinaryIO, ends: np.ndarray, order: Iterable[int], ordered: BinaryIO, choice: Callable[[int], tuple[float, str]]
+) -> None:
     ordered.write(table.header_line().encode())
     for index in order:
-        rows.seek(ends[index])
-        ordered.write(rows.read(ends[index + 1] - ends[index]))
+        start, end = ends[index].tolist()
+        rows.seek(start)
+        ordered.write(table.with_choice(rows.read(end - start).decode(), *choice(index)).encode())

@@ -4,34 +4,22 @@ Rule: iteration k depends only on the weights before it and on (seed, k) - its b
 that resumes from a checkpoint ends in the same weights as one that was never stopped.
 """
 
-import copy
-import io
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from activelearning.errors import UserError
 from activelearning.jobs import Stopped
 from activelearning.settings import Training
-from trainer import letterbox
+from trainer import learning, letterbox, sampling, schedule
 from trainer.augment import augment
-from trainer.detectors import Targets, pad_targets
-from trainer.weights import read_archive
+from trainer.checkpoint import Checkpoint
+from trainer.detectors import pad_targets
+from trainer.schedule import Schedule
 
-_WEIGHT_DECAY = 0.05
-_WARM_UP = 0.05
-"""Share of the iterations in which the learning rate climbs to its peak."""
-_FLOOR = 0.02
-"""What the cosine leaves of the peak learning rate in the end."""
-_CLIP_NORM = 10.0
-_EMA_DECAY = 0.998
 _SMALL = 0.75
 """How much smaller the images are in the first `SMALL_SHARE` of the iterations."""
 SMALL_SHARE = 0.3
@@ -65,28 +53,6 @@ class Progress:
     losses: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Checkpoint:
-    """A run after `iteration` steps: the states of the model, of its moving average and of the optimizer."""
-
-    iteration: int
-    model: Mapping[str, Any]
-    average: Mapping[str, Any]
-    optimizer: Mapping[str, Any]
-
-    def to_bytes(self) -> bytes:
-        """The checkpoint as torch's zip archive."""
-        buffer = io.BytesIO()
-        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, buffer)
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, encoded: bytes) -> "Checkpoint":
-        """The inverse of `to_bytes`. Raises `UserError` when it is no such file."""
-        names = {field.name for field in fields(cls)}
-        return cls(**read_archive(encoded, names, "the run's checkpoint is damaged; delete it, and the run starts anew"))
-
-
 def train(
     model: nn.Module,
     examples: Sequence[Example],
@@ -99,76 +65,98 @@ def train(
     on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> nn.Module:
-    """Train the model in place for so many iterations, and return the moving average of its weights, on the CPU, ready to export.
+    """Train the model in place for at most so many iterations, and return the moving average of its weights, on the CPU, ready to export.
 
-    The first `small_share` of the iterations see smaller images; a model that knows what things look like needs none of that.
-    Resumes after `checkpoint` when one is given. `on_progress` is called after each iteration, `on_checkpoint` every
-    `config.checkpoint_every` iterations and when `on_progress` raises `Stopped`; whatever either raises stops the run. Raises
-    `UserError` without examples, and when the loss is no longer a number.
+    The first `small_share` of the iterations see smaller images; a model that knows what things look like needs none of that. Where
+    `config.validation_share` of the examples is enough of them, these are looked at from time to time instead of learned from, until
+    their loss has stopped falling; then the learning rate falls, and they are learned from like all others. Resumes after
+    `checkpoint` when one is given. `on_progress` is called after each iteration, `on_checkpoint` every `config.checkpoint_every`
+    iterations and when `on_progress` raises `Stopped`; whatever either raises stops the run. Raises `UserError` without examples, and
+    when the loss is no longer a number.
     """
     if not examples:
         raise UserError("there is no labelled image to train on; review some first")
     if config.threads:
         torch.set_num_threads(config.threads)
-    run = _start(model, learning_rate, checkpoint)
-    for iteration in range(checkpoint.iteration if checkpoint else 0, iterations):
-        losses = _step(run, _batch(examples, config, iteration, small_share * iterations), config, iteration, iterations, learning_rate)
+    course = _course(examples, config, Schedule(iterations, learning_rate, small_share), checkpoint)
+    state = learning.start(model, learning_rate, checkpoint)
+    iteration = checkpoint.iteration if checkpoint else 0
+    while iteration < course.iterations:
+        losses = learning.step(state, course.batch(iteration), course.rate(iteration), _seed(config.seed, iteration), iteration + 1)
+        iteration += 1
+        if course.is_time_to_look(iteration):
+            course.looks.append(learning.loss(state, course.watched_batches()))
         try:
-            on_progress(Progress(iteration + 1, iterations, losses))
+            on_progress(Progress(iteration, course.iterations, losses))
         except Stopped:
-            on_checkpoint(_checkpoint(run, iteration + 1))
+            on_checkpoint(learning.checkpoint(state, iteration, course.looks))
             raise
-        if (iteration + 1) % config.checkpoint_every == 0 and iteration + 1 < iterations:
-            on_checkpoint(_checkpoint(run, iteration + 1))
-    return run.average.cpu()
+        if iteration % config.checkpoint_every == 0 and iteration < course.iterations:
+            on_checkpoint(learning.checkpoint(state, iteration, course.looks))
+    return state.average.cpu()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    model: nn.Module
-    average: nn.Module
-    optimizer: torch.optim.Optimizer
-    device: torch.device
-    bfloat16: bool
+class _Course:
+    """What a run learns from, and when: all `examples`, some of which are only looked at until the learning rate falls (maybe none).
+
+    `epochs` say how often each example comes: at True all of them, at False the watched ones not at all. `looks` are the losses on the
+    watched ones so far.
+    """
+
+    examples: Sequence[Example]
+    watched: tuple[Example, ...]
+    epochs: Mapping[bool, sampling.Epoch]
+    config: Training
+    plan: Schedule
+    looks: list[float]
+
+    @property
+    def falls_from(self) -> int | None:
+        """The iteration from which the rate falls; None where that is not known yet, or nothing is watched."""
+        return schedule.decay_from(self.plan, self.looks) if self.watched else None
+
+    @property
+    def iterations(self) -> int:
+        """How many there will be, as far as is known."""
+        return self.plan.iterations if self.falls_from is None else schedule.end(self.plan, self.falls_from)
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of an iteration."""
+        if not self.watched:
+            return schedule.cosine(self.plan, iteration)
+        return schedule.stable_then_decay(self.plan, iteration, self.falls_from)
+
+    def is_time_to_look(self, iteration: int) -> bool:
+        """Whether the watched examples are to be looked at after so many iterations."""
+        return bool(self.watched) and self.falls_from is None and iteration % self.plan.check_every == 0
+
+    def batch(self, iteration: int) -> learning.Batch:
+        """What an iteration learns from, changed at random."""
+        everything = self.falls_from is not None and iteration >= self.falls_from
+        chosen = sampling.batch_indices(self.epochs[everything], self.config.batch_size, self.config.seed, iteration)
+        images, targets = _stacked([self.examples[index] for index in chosen])
+        size = training_size((images.shape[3], images.shape[2]), iteration, self.plan.small_until)
+        return augment(images, targets, self.config, torch.Generator().manual_seed(_seed(self.config.seed, iteration)), size)
+
+    def watched_batches(self) -> Iterator[learning.Batch]:
+        """The watched examples as they are."""
+        size = self.config.batch_size
+        return (_stacked(self.watched[start : start + size]) for start in range(0, len(self.watched), size))
 
 
-def _start(model: nn.Module, learning_rate: float, checkpoint: Checkpoint | None) -> _Run:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device, memory_format=torch.channels_last).train()
-    average = copy.deepcopy(model).eval()
-    optimizer = _optimizer(model, learning_rate)
-    if checkpoint:
-        model.load_state_dict(checkpoint.model)
-        average.load_state_dict(checkpoint.average)
-        # the optimizer would go on writing into the checkpoint's own tensors
-        optimizer.load_state_dict(copy.deepcopy(checkpoint.optimizer))
-    return _Run(model, average, optimizer, device, _has_bfloat16(device))
+def _course(examples: Sequence[Example], config: Training, plan: Schedule, checkpoint: Checkpoint | None) -> _Course:
+    whole = sampling.epoch_of([one.labels.tolist() for one in examples], config.rare_class_share, config.most_empty)
+    watched = frozenset(sampling.watched(len(examples), config.validation_share, config.seed))
+    others = sampling.Epoch(tuple(0.0 if index in watched else times for index, times in enumerate(whole.repeats))) if watched else whole
+    seen = tuple(example for index, example in enumerate(examples) if index in watched)
+    return _Course(examples, seen, {True: whole, False: others}, config, plan, list(checkpoint.looks) if checkpoint else [])
 
 
-def _optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    # norms, biases and scalars are not decayed: their size is no sign of overfitting
-    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
-    others = [weight for weight in model.parameters() if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": _WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 here; without the instructions it is emulated, and far slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text(errors="replace") if cpuinfo.exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def _batch(examples: Sequence[Example], config: Training, iteration: int, small_until: float) -> tuple[Tensor, Targets]:
-    chosen = [examples[index] for index in batch_indices(len(examples), config.batch_size, config.seed, iteration)]
+def _stacked(chosen: Sequence[Example]) -> learning.Batch:
     # each colour in one piece: what is done by colour to interleaved ones takes several times as long
     images = torch.from_numpy(np.stack([example.pixels.transpose(2, 0, 1) for example in chosen])).float()
-    targets = pad_targets([example.boxes for example in chosen], [example.labels for example in chosen])
-    size = training_size((images.shape[3], images.shape[2]), iteration, small_until)
-    return augment(images, targets, config, _generator(config.seed, iteration), size)
+    return images, pad_targets([example.boxes for example in chosen], [example.labels for example in chosen])
 
 
 def training_size(full: tuple[int, int], iteration: int, small_until: float) -> tuple[int, int]:
@@ -180,77 +168,6 @@ def training_size(full: tuple[int, int], iteration: int, small_until: float) -> 
     return width, height
 
 
-def batch_indices(count: int, batch_size: int, seed: int, iteration: int) -> list[int]:
-    """Which of `count` examples iteration `iteration` sees: the next in an endless chain of shuffled epochs.
-
-    Every example comes once an epoch; with fewer examples than a batch holds, epochs follow one another within it.
-    """
-    places = range(iteration * batch_size, (iteration + 1) * batch_size)
-    return [_shuffled(count, seed, place // count)[place % count] for place in places]
-
-
-@lru_cache(maxsize=64)
-def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
-    return np.random.default_rng([seed, epoch]).permutation(count).tolist()
-
-
-def _generator(seed: int, iteration: int) -> torch.Generator:
-    return torch.Generator().manual_seed(_iteration_seed(seed, iteration))
-
-
-def _iteration_seed(seed: int, iteration: int) -> int:
+def _seed(seed: int, iteration: int) -> int:
+    """Of the augmentation and the dropout of an iteration."""
     return int(np.random.SeedSequence([seed, iteration]).generate_state(1)[0])
-
-
-def _step(
-    run: _Run, batch: tuple[Tensor, Targets], config: Training, iteration: int, iterations: int, learning_rate: float
-) -> dict[str, float]:
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate_at(iteration, iterations, learning_rate)
-    # the dropout of this iteration
-    torch.manual_seed(_iteration_seed(config.seed, iteration))
-    losses = _losses(run, *batch)
-    values = {name: loss.item() for name, loss in losses.items()}
-    if not all(math.isfinite(value) for value in values.values()):
-        raise UserError(_diverged(iteration, learning_rate, values))
-    run.optimizer.zero_grad(set_to_none=True)
-    sum(losses.values()).backward()
-    nn.utils.clip_grad_norm_(run.model.parameters(), _CLIP_NORM, foreach=True)
-    run.optimizer.step()
-    _update_average(run, iteration + 1)
-    return values
-
-
-def _losses(run: _Run, images: Tensor, targets: Targets) -> Mapping[str, Tensor]:
-    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bfloat16):
-        return run.model.losses(images.to(run.device), targets.to(run.device))
-
-
-def _diverged(iteration: int, learning_rate: float, values: Mapping[str, float]) -> str:
-    terms = ", ".join(f"{name} {value:g}" for name, value in values.items())
-    return (
-        f"training diverged at iteration {iteration + 1} (loss: {terms}): "
-        f"lower the learning rate in project.toml (now {learning_rate:g}) and train again"
-    )
-
-
-def learning_rate_at(iteration: int, iterations: int, peak: float) -> float:
-    """Linear warm-up to `peak` over the first 5 % of the iterations, then a half cosine down to 2 % of it."""
-    progress = iteration / iterations
-    if progress < _WARM_UP:
-        return peak * (iteration + 1) / (_WARM_UP * iterations + 1)
-    return peak * (_FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP))))
-
-
-@torch.no_grad()
-def _update_average(run: _Run, step: int) -> None:
-    """Exponential moving average of weights and norm statistics; short-sighted at first, so the start is soon forgotten."""
-    decay = min(_EMA_DECAY, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - decay)
-    for kept, now in zip(run.average.buffers(), run.model.buffers(), strict=True):
-        kept.lerp_(now, 1 - decay) if kept.is_floating_point() else kept.copy_(now)
-
-
-def _checkpoint(run: _Run, iteration: int) -> Checkpoint:
-    states = run.model.state_dict(), run.average.state_dict(), run.optimizer.state_dict()
-    return Checkpoint(iteration, *copy.deepcopy(states))

@@ -14,7 +14,22 @@ from activelearning.errors import ActiveLearningError, UserError
 from activelearning.iterations import Status
 from activelearning.labels import ImageLabels, Problem
 from activelearning.state import TRAIN
-from trainer import accepting, assessment, fitting, pinned_pool, pool_prediction, prepredict, reporting, shards, split, study, totag
+from trainer import (
+    accepting,
+    assessment,
+    fitting,
+    label_review,
+    outlook,
+    pinned_pool,
+    pool_features,
+    pool_prediction,
+    prepredict,
+    reporting,
+    shards,
+    split,
+    study,
+    totag,
+)
 from trainer.accepting import Accepted
 from trainer.work import Work, commit_of, list_pool, recipe_of
 
@@ -39,6 +54,7 @@ def _train(work: Work) -> Commit:
     work.move(Status.TRAINING_COMPLETE)
     work.move(Status.EVALUATING)
     assessment.assess(work, onnx, people, train_images, test, None if last.broken else parent)
+    outlook.write(work, parent)
     work.move(Status.EVALUATION_COMPLETE)
     work.move(Status.INFERENCE)
     labelled_names = {labels.image for labels in (*tagged, *test)}
@@ -47,9 +63,12 @@ def _train(work: Work) -> Commit:
     images = partial(pool_prediction.predictions, blobs, job.id, pool)
     division = accepting.divide(work, onnx, pool.recipe, evidence, images, layout.division(job.run), last)
     unsettled = (labels for labels in images() if labels.image not in division.settled)
-    totag.write(blobs, layout.totag(job.run), unsettled, work.settings.selection, division.audits)
+    selection, people_said = work.settings.selection, (*tagged, *_without(test, tagged))
+    load = pool_features.loader(work, pool, selection, lambda: people_said)
+    totag.write(blobs, layout.totag(job.run), unsettled, selection, division.audits, load)
     if work.settings.policy.report and test:
         _report(work, onnx, test)
+    label_review.write(work, onnx, (*tagged, *_without(test, tagged)))
     work.move(Status.INFERENCE_COMPLETE)
     return replace(
         commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool), autolabelled=division.name, predicted=job.id

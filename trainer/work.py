@@ -13,6 +13,8 @@ from activelearning.state import Job
 from activelearning.store import Store
 from trainer import performance, pool_prediction
 from trainer.pinned_pool import PinnedPool, Recipe
+from trainer.query import ranking
+from trainer.query.strategy import CONSISTENCY, OBJECTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,15 @@ def recipe_of(work: Work, model: str) -> Recipe:
     except BlobMissing:
         raise UserError(_no_model(work.store, model)) from None
     low = work.job.min_confidence if work.job.min_confidence >= 0 else work.settings.prediction.min_confidence
-    return Recipe(model, card["family"], tuple(card["classes"]), replace(work.settings.prediction, min_confidence=low))
+    needs = ranking.needs(work.settings.selection)
+    return Recipe(
+        model,
+        card["family"],
+        tuple(card["classes"]),
+        replace(work.settings.prediction, min_confidence=low),
+        objects=OBJECTS in needs,
+        mirror=CONSISTENCY in needs,
+    )
 
 
 def read_onnx(store: Store, model: str) -> bytes:

@@ -1,7 +1,8 @@
-"""Claims: who has which images. A claim is one compare-and-swap on the state; the rows are read from the head of `totag`.
+"""Claims: who has which images. A claim is one compare-and-swap on the state; the rows are read from the head of a table: of `totag`,
+or of the list of reviewed images whose labels the model doubts.
 
 Rule: two taggers never share an image, and a claim costs what its batch costs. Images that are with somebody are known by name; long
-ranges of the current totag that are handed out are jumped over unread. A released or expired claim is simply gone, so its rows,
+ranges of the table that are handed out are jumped over unread. A released or expired claim is simply gone, so its rows,
 which stand nearer to the head than any unclaimed ones, are handed out first.
 """
 
@@ -10,15 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import gmtime, strftime
 
-from activelearning import layout, state, table, uploads
+from activelearning import layout, ranged, state, table, uploads
 from activelearning.errors import BlobNameError, BoxError, FormatError, UserError
 from activelearning.labels import Box, ImageLabels
 from activelearning.overlap import within_confidence
 from activelearning.state import Batch, Claimed, State
 from activelearning.store import Blobs
 
-_FIRST_READ = 1 << 15
-_LARGEST_READ = 1 << 20
 _MAX_CLAIM = 10_000
 
 Range = tuple[int, int]
@@ -49,6 +48,12 @@ class Wanted:
         return (not self.label or box.label == self.label) and bool(within_confidence([box], low, high))
 
 
+POOL = "pool"
+"""To claim from images that nobody reviewed."""
+REVIEW = "review"
+"""To claim from reviewed images whose labels the model doubts, as far as nobody has reviewed them again since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """The rows of one image in a totag, and the bytes they take."""
@@ -64,12 +69,12 @@ def new_id(now: float) -> str:
 
 
 def claim(
-    blobs: Blobs, batch: str, tagger: str, count: int, wanted: Wanted, now: float, days: float
+    blobs: Blobs, batch: str, tagger: str, count: int, wanted: Wanted, now: float, days: float, source: str = POOL
 ) -> tuple[Batch, tuple[ImageLabels, ...]]:
     """Claim up to `count` images under the id `batch` and return the claim with its images' rows, in the order to review them.
 
-    A batch id that is claimed already is returned as it is, so a tagger that was cut off asks again. Raises `UserError` when there
-    is nothing to hand out, and when the batch was given back.
+    `source` is `POOL` or `REVIEW`. A batch id that is claimed already is returned as it is, so a tagger that was cut off asks again.
+    Raises `UserError` when there is nothing to hand out, and when the batch was given back.
     """
     if not 1 <= count <= _MAX_CLAIM:
         raise UserError(f"{count} images cannot be claimed at once: ask for 1 to {_MAX_CLAIM:,}")
@@ -80,11 +85,12 @@ def claim(
         groups.clear()
         if batch in before.batches:
             return _not_given_back(before, batch)
-        groups[:] = _free(blobs, before, wanted, count)
+        name = _TABLES[source](blobs, before)
+        groups[:] = _free(blobs, before, name, wanted, count)
         if not groups:
-            raise UserError(_nothing_left(before, wanted))
+            raise UserError(_nothing_left(source, wanted))
         claimed = tuple(Claimed(g.labels.image, g.start, g.stop) for g in groups)
-        return before.with_batch(Batch(batch, tagger, before.totag, claimed, now, now + days * 86400))
+        return before.with_batch(Batch(batch, tagger, name, claimed, now, now + days * 86400))
 
     after = state.update(blobs, add).batches[batch]
     return after, tuple(g.labels for g in groups) or rows_of(blobs, after)
@@ -96,12 +102,30 @@ def _not_given_back(current: State, batch: str) -> State:
     return current
 
 
-def _nothing_left(current: State, wanted: Wanted) -> str:
+def _pool(blobs: Blobs, current: State) -> str:
     if not current.totag:
-        return "there is nothing to review yet: upload images and let `activelearning up` or `trainer predict` list them first"
-    if wanted != Wanted():
-        return "no image that is free matches these filters: ask with fewer of them"
-    return "every image of the pool is reviewed or with a tagger: upload more images, or wait for claims to be released"
+        raise UserError("there is nothing to review yet: upload images and let `activelearning up` or `trainer predict` list them first")
+    return current.totag
+
+
+def _review_list(blobs: Blobs, current: State) -> str:
+    name = layout.review(current.run)
+    if not (current.run and blobs.exists(name)):
+        raise UserError(
+            "there is no list of doubtful labels: each training writes one, unless policy.review is false in project.toml; train first"
+        )
+    return name
+
+
+_TABLES: dict[str, Callable[[Blobs, State], str]] = {POOL: _pool, REVIEW: _review_list}
+_NOTHING_LEFT = {
+    POOL: "every image of the pool is reviewed or with a tagger: upload more images, or wait for claims to be released",
+    REVIEW: "every image on the list of doubtful labels is with a tagger or was reviewed again: the next training writes a new list",
+}
+
+
+def _nothing_left(source: str, wanted: Wanted) -> str:
+    return _NOTHING_LEFT[source] if wanted == Wanted() else "no image that is free matches these filters: ask with fewer of them"
 
 
 def rows_of(blobs: Blobs, batch: Batch) -> tuple[ImageLabels, ...]:
@@ -113,10 +137,10 @@ def rows_of(blobs: Blobs, batch: Batch) -> tuple[ImageLabels, ...]:
     return tuple(found[claimed.image] for claimed in batch.claimed)
 
 
-def taken(current: State) -> list[Range]:
-    """The bytes of the current totag that are handed out in long pieces, in order; a short one is read through faster than skipped."""
-    claimed = (r for batch in current.batches.values() if batch.totag == current.totag for r in _ranges(batch.claimed))
-    return [(start, stop) for start, stop in _merge(claimed) if stop - start >= _FIRST_READ]
+def taken(current: State, name: str) -> list[Range]:
+    """The bytes of a table that are handed out in long pieces, in order; a short one is read through faster than skipped."""
+    claimed = (r for batch in current.batches.values() if batch.totag == name for r in _ranges(batch.claimed))
+    return [(start, stop) for start, stop in _merge(claimed) if stop - start >= ranged.FIRST_READ]
 
 
 def _ranges(claimed: Iterable[Claimed]) -> Iterator[Range]:
@@ -134,17 +158,15 @@ def _merge(ranges: Iterable[Range]) -> list[Range]:
 
 
 def _with_people(current: State) -> set[str]:
-    """Images that somebody has, or has reviewed, wherever in the current totag their rows may stand."""
+    """Images that somebody has, or has reviewed and no model was trained on since, wherever in a table their rows may stand."""
     claimed = {c.image for batch in current.batches.values() for c in batch.claimed}
     return claimed.union(*(upload.images for upload in current.uploads.values()))
 
 
-def _free(blobs: Blobs, current: State, wanted: Wanted, count: int) -> list[Group]:
-    if not current.totag:
-        return []
+def _free(blobs: Blobs, current: State, name: str, wanted: Wanted, count: int) -> list[Group]:
     skip = _with_people(current)
     found: list[Group] = []
-    for group in walk(blobs, current.totag, taken(current)):
+    for group in walk(blobs, name, taken(current, name)):
         if group.labels.image not in skip and wanted.accepts(group.labels):
             found.append(group)
             skip.add(group.labels.image)  # a foreign totag may list an image in two places
@@ -164,7 +186,7 @@ def walk(blobs: Blobs, totag: str, holes: Sequence[Range] = ()) -> Iterator[Grou
 
 
 def _header(blobs: Blobs, totag: str) -> bytes:
-    return next((line for _, line in _lines(blobs, totag, 0, blobs.head(totag).size)), b"")
+    return next((line for _, line in ranged.lines(blobs, totag, 0, blobs.head(totag).size)), b"")
 
 
 def _decoder(header: bytes, totag: str) -> Callable[[Sequence[str]], ImageLabels]:
@@ -177,7 +199,7 @@ def _decoder(header: bytes, totag: str) -> Callable[[Sequence[str]], ImageLabels
 def _groups(blobs: Blobs, totag: str, decode: Callable[[Sequence[str]], ImageLabels], start: int, stop: int) -> Iterator[Group]:
     """Rows of one image that stand together. A row that makes no sense ends nothing: it belongs to no group and is passed over."""
     group: Group | None = None
-    for line_start, line in _lines(blobs, totag, start, stop):
+    for line_start, line in ranged.lines(blobs, totag, start, stop):
         try:
             labels = decode(table.split_line(line.decode()))
         except (BoxError, BlobNameError, UnicodeDecodeError):
@@ -191,21 +213,6 @@ def _groups(blobs: Blobs, totag: str, decode: Callable[[Sequence[str]], ImageLab
         group = Group(labels, line_start, line_stop)
     if group:
         yield group
-
-
-def _lines(blobs: Blobs, name: str, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
-    """Lines with their offsets; reads grow, so that a batch costs little and a long search is not slow."""
-    rest, size = b"", _FIRST_READ
-    while start < stop:
-        piece = blobs.read_range(name, start + len(rest), min(size, stop - start - len(rest)))
-        lines = (rest + piece).splitlines(keepends=True) if piece else [rest]
-        rest = lines.pop() if piece and not lines[-1].endswith(b"\n") else b""
-        for line in lines:
-            yield start, line
-            start += len(line)
-        if not piece:
-            return
-        size = min(size * 2, _LARGEST_READ)
 
 
 def release(blobs: Blobs, batch: str) -> int:

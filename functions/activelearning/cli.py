@@ -38,6 +38,7 @@ def commands() -> Commands:
     status = program.add("status", _status, "show pool, claims, jobs, model and anything stuck", "status ./birds")
     status.add_argument("store", metavar="STORE")
     add_json(status)
+    _add_diff(program)
     _add_retry(program)
     export = program.add("export", _export, "write the labelled set in a tool's format", "export ./birds --format coco --to ./labels")
     export.add_argument("store", metavar="STORE")
@@ -92,6 +93,15 @@ def _add_share(program: Commands) -> None:
     share.add_argument("--to", required=True, type=Path, metavar="FILE", help="where to put the link; whoever has the file has the batch")
     share.add_argument("--hours", type=float, default=8.0, metavar="H", help="how long the link works (default: 8, at most a week)")
     add_json(share)
+
+
+def _add_diff(program: Commands) -> None:
+    diff = program.add("diff", _diff, "show what people made of the drafts, batch by batch", "diff ./birds --by class --to changes.csv")
+    diff.add_argument("store", metavar="STORE")
+    diff.add_argument("--batch", default="", metavar="ID", help="only this batch")
+    diff.add_argument("--by", choices=("batch", "class", "tagger", "day"), default="batch", help="a line for each (default: batch)")
+    diff.add_argument("--to", type=Path, metavar="FILE.csv", help="a new file: one row for each draft and each added box")
+    add_json(diff)
 
 
 def _add_retry(program: Commands) -> None:
@@ -247,6 +257,12 @@ def _status(arguments: argparse.Namespace) -> None:
 
     shown = overview.overview(open_store(arguments.store), time.time())
     emit(arguments, shown.as_dict(), overview_text.text(shown))
+
+
+def _diff(arguments: argparse.Namespace) -> None:
+    from activelearning import diff_command
+
+    diff_command.run(arguments)
 
 
 def _retry(arguments: argparse.Namespace) -> None:

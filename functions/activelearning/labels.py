@@ -128,6 +128,7 @@ class ImageLabels:
 
     `image` is the blob name with its folders, never the bare file name. `width` and `height` are pixels of the upright image,
     0 where nobody has measured yet. `content_hash` travels along so that a replaced image is noticed (empty: unknown).
+    `acquisition_score` (higher comes earlier) and `chosen_for`, a short text, say why a totag lists the image where it does.
     """
 
     image: str
@@ -137,6 +138,8 @@ class ImageLabels:
     review: Review = Review.REVIEWED
     content_hash: str = ""
     image_confidence: float | None = None
+    acquisition_score: float | None = None
+    chosen_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)

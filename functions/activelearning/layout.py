@@ -31,6 +31,7 @@ ORIGINAL_SUFFIXES = (".json", ".xml", ".zip", ".csv")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
 _REVIEWED = re.compile(r"batches/([^/]+)/reviewed(?:-(\d+))?\.csv")
+_HANDED_OUT = re.compile(r"batches/([^/]+)/totag\.csv")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -54,6 +55,21 @@ def iteration_of(run: str) -> int:
 def totag(run: str, job: str = "") -> str:
     """The ordered pool. A prediction-only job rewrites it under a name of its own, with the same iteration's model."""
     return f"totag/{run}-{job[-8:]}.csv" if job else f"totag/{run}.csv"
+
+
+def review(run: str) -> str:
+    """The labelled images after a run, those first whose labels its model doubts most."""
+    return f"review/{run}.csv"
+
+
+def suspicions(review: str) -> str:
+    """What is suspected of the labels in such a list."""
+    return f"{review.removesuffix('.csv')}-suspicions.csv"
+
+
+def is_review(name: str) -> bool:
+    """Whether a table that images were claimed from is such a list."""
+    return name.startswith("review/")
 
 
 def tagged(run: str) -> str:
@@ -86,9 +102,19 @@ def model(run: str, file: str) -> str:
     return f"models/{run}/{file}"
 
 
+def drafts(run: str) -> str:
+    """What was learned of a run's drafts: from which threshold on they pay, and what to expect of them."""
+    return f"models/{run}/drafts.json"
+
+
 def trained_images(run: str) -> str:
     """The names of the images a run's model was trained on, one a line."""
     return f"models/{run}/trained.txt"
+
+
+def outlook(run: str) -> str:
+    """What more labelled images would bring, as it looked after a run."""
+    return f"models/{run}/outlook.json"
 
 
 def prediction_pool(job: str) -> str:
@@ -106,6 +132,16 @@ def prediction_shard(job: str, shard: int) -> str:
     return f"predictions/{job}/{shard:06d}.csv"
 
 
+def shard_features(job: str, shard: int) -> str:
+    """How the images of a shard and their objects look; there before the shard is."""
+    return f"predictions/{job}/{shard:06d}.npz"
+
+
+def labelled_features(job: str) -> str:
+    """How the labelled images look to the model that a job predicts with."""
+    return f"predictions/{job}/labelled.npz"
+
+
 def unreadable(job: str, shard: int) -> str:
     """The images of a shard that could not be read, with the reason; only there if there are any."""
     return f"predictions/{job}/{shard:06d}-unreadable.json"
@@ -121,6 +157,11 @@ def batch_totag(batch: str) -> str:
     return f"batches/{check_id(batch)}/totag.csv"
 
 
+def batch_handout(batch: str) -> str:
+    """Who was handed a batch when, with which model's drafts, and how long that was expected to take."""
+    return f"batches/{check_id(batch)}/handout.json"
+
+
 def batch_reviewed(batch: str, version: int = 1) -> str:
     """What came back, normalised. A second review is a new blob."""
     return f"batches/{check_id(batch)}/reviewed.csv" if version == 1 else f"batches/{check_id(batch)}/reviewed-{version}.csv"
@@ -134,6 +175,12 @@ def batch_original(batch: str, suffix: str, version: int = 1) -> str:
 def batch_of_reviewed(name: str) -> str | None:
     """The batch whose reviewed upload this blob is, or None for any other blob."""
     match = _REVIEWED.fullmatch(name)
+    return match[1] if match else None
+
+
+def batch_of_totag(name: str) -> str | None:
+    """The batch whose drafts this blob holds, or None for any other blob."""
+    match = _HANDED_OUT.fullmatch(name)
     return match[1] if match else None
 
 

@@ -1,69 +1,62 @@
-"""The order in which people review the pool: query strategies, class balance, folder quotas.
+"""The order in which people review the pool, from a ranking of it: confidence bounds, class balance, folder quotas.
 
-Rule: the order is a pure function of the set of images and the settings, and every prefix of it honours the quotas while supply
-lasts, so whoever takes the next forty need not know what was taken before.
+Rule: the order is a pure function of the ranking and the settings, and every prefix of it honours the quotas while supply lasts, so
+whoever takes the next forty need not know what was taken before. How the ranking comes about is `trainer.query`'s.
 """
 
-import hashlib
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 from activelearning import apportionment
-from activelearning.errors import BoxError
-from activelearning.labels import BACKGROUND, Box, ImageLabels
+from activelearning.labels import BACKGROUND
 from activelearning.settings import OTHER_FOLDERS, Selection
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pool:
-    """Images to review as parallel columns, filled by `add`: a million of them fit in memory."""
+    """Images to review as parallel columns."""
 
-    images: list[str] = field(default_factory=list)
-    scores: "array[float]" = field(default_factory=lambda: array("d"))
-    """Lower comes earlier."""
-    confidences: "array[float]" = field(default_factory=lambda: array("d"))
-    labels: list[frozenset[str]] = field(default_factory=list)
-    """Class names of each image's detections; equal sets are one object."""
-    _known: dict[frozenset[str], frozenset[str]] = field(default_factory=dict, init=False, repr=False)
+    images: Sequence[str]
+    confidences: Sequence[float]
+    """How sure the model is of each image; without detections 0, so a lower bound puts it last."""
+    labels: Sequence[Collection[str]]
+    """Class names of each image's detections."""
 
-    def add(self, image: str, score: float, confidence: float, labels: Iterable[str]) -> None:
-        """Append one image. Raises `BoxError` if a number is none, for it would have no place in any order."""
-        if not (math.isfinite(score) and math.isfinite(confidence)):
-            raise BoxError(f"'{image}' has a score or confidence that is not a number; predict the image again")
-        names = frozenset(labels)
-        self.images.append(image)
-        self.scores.append(score)
-        self.confidences.append(confidence)
-        self.labels.append(self._known.setdefault(names, names))
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.confidences) == len(self.labels):
+            raise ValueError("every image needs a confidence and labels")
 
 
-def order_pool(pool: Pool, selection: Selection) -> "array[int]":
-    """The indices of the pool's images in the order of review, each once.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Each index of the pool once, in the order of review, and for which share an image was drawn, if for any."""
 
-    First the images whose confidence lies within the bounds, then the others; both parts by class balance, then by folder quotas
-    within the class, then by score, then by name. An image without detections has confidence 0, so a lower bound puts it last.
+    indices: "array[int]"
+    by_class: Mapping[int, str]
+    """The class whose turn the image filled; `NULL` for images without detections."""
+    by_folder: Mapping[int, str]
+    """The top folder whose turn it filled."""
+
+
+def order_pool(pool: Pool, ranked: Sequence[int], selection: Selection, late: Collection[int] = frozenset()) -> Order:
+    """The order of review of a ranking, which holds every index of the pool once.
+
+    First the images whose confidence lies within the bounds, then the others, and last those that are `late`; each part by class
+    balance, then by folder quotas within the class, then as ranked.
     """
-    ranked = sorted(range(len(pool.images)), key=pool.images.__getitem__)
-    ranked.sort(key=pool.scores.__getitem__)
     low, high = selection.min_confidence, selection.max_confidence
-    inside = [low <= confidence <= high for confidence in pool.confidences]
-    parts = ([index for index in ranked if inside[index] is part] for part in (True, False))
-    return array("L", chain.from_iterable(_by_quota(pool, part, selection) for part in parts))
+    parts: tuple[array[int], ...] = (array("L"), array("L"), array("L"))
+    for index in ranked:
+        parts[2 if index in late else int(not low <= pool.confidences[index] <= high)].append(index)
+    draw = _Draw(pool, selection)
+    return Order(array("L", chain.from_iterable(map(draw.by_quota, parts))), draw.by_class, draw.by_folder)
 
 
-# Strategies: how much a box, and then an image, is worth looking at.
-
-
-def image_score(labels: ImageLabels, selection: Selection) -> float:
-    """Place of an image in the order of its strategy; lower comes earlier. Equal for equal labels, names and seeds.
-
-    An image without boxes counts as one box of confidence 0: least sure of all by confidence, surest of all by entropy and margin.
-    """
-    return _STRATEGIES[selection.strategy](labels, selection)
+# What a detection's class scores say of it.
 
 
 def box_entropy(class_scores: Sequence[float]) -> float:
@@ -85,54 +78,6 @@ def _binary_entropy(p: float) -> float:
     return -p * math.log2(p) - (1 - p) * math.log2(1 - p) if 0 < p < 1 else 0.0
 
 
-def _confidence(box: Box) -> float:
-    # what no detector scored came from a person or another tool, which was sure
-    return 1.0 if box.confidence is None else box.confidence
-
-
-def _entropy(box: Box) -> float:
-    return _measure(box, "entropy", box_entropy)
-
-
-def _margin(box: Box) -> float:
-    return _measure(box, "margin", box_margin)
-
-
-def _measure(box: Box, column: str, of_scores: Callable[[Sequence[float]], float]) -> float:
-    """A column of the detection; where it is missing, what the confidence alone says."""
-    measures = dict(box.measures)
-    return measures[column] if column in measures else of_scores((_confidence(box),))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-_AGGREGATIONS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "mean": _mean, "max": max, "sum": math.fsum}
-"""From the sureness of each box to that of the image: `min` is the least sure box, `max` the surest; with `sum` many boxes weigh more."""
-
-
-def _by_sureness(sureness: Callable[[Box], float], without_boxes: float, sign: int = 1) -> Callable[[ImageLabels, Selection], float]:
-    def score(labels: ImageLabels, selection: Selection) -> float:
-        return sign * _AGGREGATIONS[selection.aggregation]([sureness(box) for box in labels.boxes] or [without_boxes])
-
-    return score
-
-
-def _random(labels: ImageLabels, selection: Selection) -> float:
-    digest = hashlib.blake2b(f"{selection.seed} {labels.image}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64
-
-
-_STRATEGIES: Mapping[str, Callable[[ImageLabels, Selection], float]] = {
-    "least-confidence": _by_sureness(_confidence, 0.0),
-    "most-confidence": _by_sureness(_confidence, 0.0, sign=-1),
-    "random": _random,
-    "entropy": _by_sureness(lambda box: -_entropy(box), 0.0),
-    "margin": _by_sureness(_margin, 1.0),
-}
-
-
 # Quotas: class first, then folder.
 
 
@@ -141,35 +86,51 @@ def top_folder(image: str) -> str:
     return image.partition("/")[0] if "/" in image else ""
 
 
-def _by_quota(pool: Pool, ranked: Sequence[int], selection: Selection) -> Iterator[int]:
-    """Images by class balance, and each class by folder quotas; images of classes that have no share come last.
+class _Draw:
+    """Draws each image of a pool once, and notes for whose turn."""
 
-    An image of several classes fills the place it is drawn for, and has then left every other queue.
-    """
-    taken, quotas = bytearray(len(pool.images)), selection.folder_quotas
-    shares = apportionment.in_millionths(selection.class_balance)
-    members = _by_class(pool, ranked) if shares else {}
-    queues = {name: _by_folder(pool, members.get(name, ()), quotas, taken) for name in shares}
-    yield from apportionment.in_turn(shares, queues)
-    yield from _by_folder(pool, [index for index in ranked if not taken[index]], quotas, taken)
+    def __init__(self, pool: Pool, selection: Selection) -> None:
+        self._pool, self._selection = pool, selection
+        self._taken = bytearray(len(pool.images))
+        self.by_class: dict[int, str] = {}
+        self.by_folder: dict[int, str] = {}
+
+    def by_quota(self, ranked: Sequence[int]) -> Iterator[int]:
+        """Images by class balance, and each class by folder quotas; images of classes that have no share come last.
+
+        An image of several classes fills the place it is drawn for, and has then left every other queue.
+        """
+        shares = apportionment.in_millionths(self._selection.class_balance)
+        members = _by_class(self._pool, ranked) if shares else {}
+        queues = {name: _noted(self._by_folder(members.get(name, ())), self.by_class, name) for name in shares}
+        yield from apportionment.in_turn(shares, queues)
+        yield from self._by_folder([index for index in ranked if not self._taken[index]])
+
+    def _by_folder(self, ranked: Sequence[int]) -> Iterator[int]:
+        """Images by folder quotas, the folders not named one after the other in the turns of `*`; those without a share come last."""
+        quotas = self._selection.folder_quotas
+        shares = apportionment.in_millionths(quotas)
+        members = _by_top_folder(self._pool, ranked) if shares else {}
+        queues = {name: self._of_folder(name, members.get(name, ())) for name in shares}
+        others = [self._of_folder(name, members[name]) for name in sorted(members) if name not in quotas]
+        yield from apportionment.in_turn(shares, queues | {OTHER_FOLDERS: apportionment.alternately(others)})
+        yield from self._queue(ranked)
+
+    def _of_folder(self, name: str, ranked: Iterable[int]) -> Iterator[int]:
+        return _noted(self._queue(ranked), self.by_folder, name)
+
+    def _queue(self, ranked: Iterable[int]) -> Iterator[int]:
+        """The images nobody has drawn yet."""
+        for index in ranked:
+            if not self._taken[index]:
+                self._taken[index] = 1
+                yield index
 
 
-def _by_folder(pool: Pool, ranked: Sequence[int], quotas: Mapping[str, float], taken: bytearray) -> Iterator[int]:
-    """Images by folder quotas, the folders not named one after the other in the turns of `*`; those without a share come last."""
-    shares = apportionment.in_millionths(quotas)
-    members = _by_top_folder(pool, ranked) if shares else {}
-    queues = {name: _queue(members.get(name, ()), taken) for name in shares}
-    others = [_queue(members[name], taken) for name in sorted(members) if name not in quotas]
-    yield from apportionment.in_turn(shares, queues | {OTHER_FOLDERS: apportionment.alternately(others)})
-    yield from _queue(ranked, taken)
-
-
-def _queue(ranked: Iterable[int], taken: bytearray) -> Iterator[int]:
-    """The images nobody has drawn yet."""
-    for index in ranked:
-        if not taken[index]:
-            taken[index] = 1
-            yield index
+def _noted(queue: Iterator[int], notes: dict[int, str], name: str) -> Iterator[int]:
+    for index in queue:
+        notes[index] = name
+        yield index
 
 
 def _by_class(pool: Pool, ranked: Sequence[int]) -> Mapping[str, "array[int]"]:

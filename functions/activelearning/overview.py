@@ -8,11 +8,26 @@ import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from activelearning import autolabels_shown, commits, failures, fleet_shown, jobs, journal, layout, state, steps, stuck
+from activelearning import (
+    autolabels_shown,
+    commits,
+    drafts_shown,
+    failures,
+    fleet_shown,
+    jobs,
+    journal,
+    layout,
+    outlook_shown,
+    state,
+    steps,
+    stuck,
+)
 from activelearning.autolabels_shown import AutolabelShown
+from activelearning.drafts_shown import DraftsShown
 from activelearning.errors import BlobMissing, UserError
 from activelearning.fleet_shown import FleetShown
 from activelearning.journal import utc
+from activelearning.outlook_shown import Outlook
 from activelearning.settings import Policy
 from activelearning.state import DONE, FAILED, Batch, Job, State
 from activelearning.store import Store
@@ -86,7 +101,9 @@ class Overview:
     images_waiting: bool
     """Images have arrived that are not listed yet, so nobody can claim them."""
     ap50: tuple[tuple[str, float], ...]
+    outlook: Outlook | None
     autolabel: AutolabelShown | None
+    drafts: DraftsShown | None
     claims: tuple[ClaimShown, ...]
     uploads_waiting: int
     """Reviewed uploads that no model was trained on yet."""
@@ -101,7 +118,7 @@ class Overview:
 
     def as_dict(self) -> dict[str, object]:
         """For `--json`."""
-        return asdict(self)
+        return asdict(self) | {"outlook": self.outlook.as_dict() if self.outlook else None}
 
 
 def overview(store: Store, now: float) -> Overview:
@@ -110,6 +127,8 @@ def overview(store: Store, now: float) -> Overview:
     current = state.load(store.labels)
     commit = commits.latest(store.labels)
     autolabel, broken = autolabels_shown.shown(store.labels, commit)
+    drafts, unknown = drafts_shown.shown(store, commit)
+    outlook, damaged = outlook_shown.shown(store.labels, commit.model if commit else "")
     poisoned = {queue: count for queue in layout.QUEUES if (count := store.queues.count(layout.poison_queue(queue)))}
     return Overview(
         store=store.url,
@@ -122,7 +141,9 @@ def overview(store: Store, now: float) -> Overview:
         committed_at=utc(commit.committed_at) if commit else "",
         images_waiting=bool(current.images_arrived_at) or (commit is None and any(store.images.list())),
         ap50=tuple(ap50_trend(store)),
+        outlook=outlook,
         autolabel=autolabel,
+        drafts=drafts,
         claims=claims_shown(current, now),
         uploads_waiting=len(current.uploads) + _unnoticed_uploads(store, current, now),
         jobs=tuple(_job(job, now) for job in current.jobs.values() if job.status != DONE),
@@ -130,7 +151,7 @@ def overview(store: Store, now: float) -> Overview:
         poisoned=poisoned,
         poison=tuple(message for queue in poisoned for message in _poison(store, current, queue, now)),
         fleet=fleet_shown.shown(current, now),
-        stuck=(*trouble, *broken, *stuck.found(current, policy, _state_bytes(store), now)),
+        stuck=(*trouble, *broken, *unknown, *damaged, *stuck.found(current, policy, _state_bytes(store), now)),
     )
 
 

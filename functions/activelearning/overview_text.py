@@ -22,10 +22,17 @@ def _lines(shown: Overview) -> Iterator[tuple[str, str]]:
     yield "model", f"{shown.model}, current since {shown.committed_at[:19]}Z" if shown.model else "none yet"
     if shown.ap50:
         yield "AP50", _trend(shown.ap50)
+    if shown.outlook:
+        yield "outlook", shown.outlook.headline
+        yield "outlook", shown.outlook.advice
     if shown.autolabel:
         yield "accepted", str(shown.autolabel)
         if shown.autolabel.audit and shown.autolabel.audit.boxes and not shown.autolabel.audit.broken:
             yield "audit", str(shown.autolabel.audit)
+    if shown.drafts and shown.drafts.next_images:
+        yield "next", shown.drafts.ahead
+    if shown.drafts and shown.drafts.behind:
+        yield "returned", shown.drafts.behind
     yield from (("claim", str(claim)) for claim in shown.claims[:_MOST_CLAIMS])
     if len(shown.claims) > _MOST_CLAIMS:
         yield "claim", f"and {len(shown.claims) - _MOST_CLAIMS} more, see `tagger status`"

@@ -1,7 +1,7 @@
 """`project.toml`, read and written.
 
 Rule: read once, at the edge; an unknown key, a missing key or a value of the wrong kind is one sentence that names the key and the
-file. Everything follows from the dataclasses of `settings`: no key is named here.
+file. Everything follows from the dataclasses of `settings`: no key that counts is named here.
 """
 
 import difflib
@@ -16,6 +16,14 @@ from activelearning.settings import Settings
 
 _HEAD = "# What to do. A line '#key = value' shows a default: take the '#' away and change the value.\n\n"
 _SECTIONS = frozenset(name for name, kind in get_type_hints(Settings).items() if is_dataclass(kind))
+_RENAMED = {
+    "selection.aggregation": (
+        "selection.box_aggregation",
+        {"min": "max", "mean": "mean", "max": "min", "sum": "sum"},
+        "which aggregates how unsure the boxes are, not how sure",
+    )
+}
+"""Keys of earlier versions: the new key, for each old value the one that means the same, and what is different."""
 _KINDS = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
 
 
@@ -71,7 +79,8 @@ def _decode_table(kind: Any, table: Mapping[str, object], prefix: str) -> Any:
     hints = get_type_hints(kind)
     unknown = [key for key in table if key not in hints]
     if unknown:
-        raise SettingsError(_unknown(kind, prefix, unknown[0]))
+        renamed = prefix + unknown[0] in _RENAMED
+        raise SettingsError(_renamed(prefix + unknown[0], table[unknown[0]]) if renamed else _unknown(kind, prefix, unknown[0]))
     for entry in fields(kind):
         if _has_no_default(entry) and entry.name not in table:
             raise SettingsError(f"'{prefix}{entry.name}' is missing; add it")
@@ -87,6 +96,13 @@ def _unknown(kind: Any, prefix: str, key: str) -> str:
     elsewhere = [name for name in setting_names() if difflib.get_close_matches(key, [name.rpartition(".")[2]], cutoff=0.8)]
     known = [prefix + name for name in difflib.get_close_matches(key, own)] or elsewhere or [prefix + name for name in own]
     return f"'{prefix}{key}' is unknown; the nearest known keys are {', '.join(known)}"
+
+
+def _renamed(key: str, value: object) -> str:
+    new, values, difference = _RENAMED[key]
+    same = values.get(value) if isinstance(value, str) else None
+    advice = f"write {_shown(same)} for {_shown(value)}" if same else f"its values are {', '.join(values.values())}"
+    return f"'{key}' is now '{new}', {difference}: {advice}"
 
 
 def _decode(kind: Any, value: object, key: str) -> Any:

@@ -13,8 +13,18 @@ from typing import Annotated, Any, get_args, get_type_hints
 from activelearning.errors import SettingsError
 from activelearning.labels import BACKGROUND
 
-STRATEGIES = ("least-confidence", "most-confidence", "random", "entropy", "margin")
-AGGREGATIONS = ("min", "mean", "max", "sum")
+STRATEGIES = (
+    *("random", "class-stratified-random", "least-confidence", "most-confidence", "margin", "entropy"),
+    *("mcbox", "albox", "mcclass", "combo", "ental", "alluncert", "highep_lowal", "epuncert", "sota", "class-balanced-gain"),
+    *("core-set", "max-herding", "ppal", "entropy-nms-diverse", "consistency"),
+)
+UNCERTAINTIES = (
+    *("unconfidence", "margin", "entropy", "aleatoric", "epistemic", "total", "class_epistemic", "mutual_information"),
+    *("improbability", "aleatoric_px", "epistemic_px", "total_px", "calibrated_px"),
+)
+BOX_AGGREGATIONS = ("min", "mean", "max", "sum", "top-k")
+ORDERS = ("highest", "lowest", "spread")
+CLASS_WEIGHTS = ("none", "inverse-frequency")
 LIKELIHOODS = ("laplace", "gaussian")
 TASKS = ("boxes",)
 OTHER_FOLDERS = "*"
@@ -29,6 +39,16 @@ def between(low: float, high: float) -> Rule:
     return lambda value: "" if low <= value <= high else f"is {value!r}, but must lie between {low:,} and {high:,}"
 
 
+def seconds(value: float) -> str:
+    """A time that passes: more than nothing, at most a day."""
+    return "" if 0 < value <= 86_400 else f"is {value!r}, but must be more than 0 seconds and at most 86,400"
+
+
+def zero_or_between(low: float, high: float) -> Rule:
+    """None at all, or a number within bounds."""
+    return lambda value: "" if value == 0 or low <= value <= high else f"is {value!r}, but must be 0, or lie between {low:,} and {high:,}"
+
+
 def one_of(choices: Sequence[str]) -> Rule:
     """One of a few words."""
     return lambda value: "" if value in choices else f"is {value!r}, but must be one of: {', '.join(choices)}"
@@ -41,6 +61,17 @@ def shares(value: dict[str, float]) -> str:
         return f"gives '{outside[0]}' {value[outside[0]]!r}, but a share must lie between 0 and 1"
     total = math.fsum(value.values())
     return f"sums to {total:.4g}, but must sum to 1" if value and abs(total - 1) > 0.01 + 1e-9 else ""
+
+
+def uncertainty_weights(value: dict[str, float]) -> str:
+    """Weights of some uncertainties: each 0..1000, one of them above 0."""
+    unknown = [name for name in value if name not in UNCERTAINTIES]
+    if unknown:
+        return f"names '{unknown[0]}', but knows only {', '.join(UNCERTAINTIES)}"
+    outside = [name for name, weight in value.items() if not 0 <= weight <= 1000]
+    if outside:
+        return f"gives '{outside[0]}' {value[outside[0]]!r}, but a weight must lie between 0 and 1,000"
+    return "" if any(value.values()) else "weighs nothing; name at least one, such as { entropy = 1.0 }"
 
 
 def steps_of_32(value: int) -> str:
@@ -93,8 +124,19 @@ class Detector:
 class Training:
     """How one training run is done."""
 
-    iterations: Annotated[int, "Steps of the first run from scratch.", between(1, 10_000_000)] = 1500
-    warm_iterations: Annotated[int, "Steps of a run that starts from the last model; 0: always from scratch.", between(0, 10_000_000)] = 700
+    iterations: Annotated[int, "At most so many steps of a run from scratch.", between(1, 10_000_000)] = 1500
+    warm_iterations: Annotated[
+        int, "At most so many steps of a run that starts from the last model; 0: always from scratch.", between(0, 10_000_000)
+    ] = 700
+    validation_share: Annotated[
+        float,
+        "From scratch: stop early when the loss on this share of the images falls no more; they join at the end. 0: do all steps.",
+        between(0, 0.5),
+    ] = 0.0
+    rare_class_share: Annotated[
+        float, "Show images of a class that fewer than this share of the images hold more often; 0: show all alike.", between(0, 1)
+    ] = 0.1
+    most_empty: Annotated[float, "At most this share of the images shown are without objects.", between(0, 1)] = 0.5
     batch_size: Annotated[int, "Images in one step.", between(1, 4096)] = 8
     learning_rate: Annotated[float, "Highest learning rate of a run from scratch.", between(1e-9, 10)] = 3e-3
     warm_learning_rate: Annotated[float, "Highest learning rate of a run from the last model.", between(1e-9, 10)] = 1e-3
@@ -110,11 +152,35 @@ class Selection:
     """The order in which people review the pool."""
 
     strategy: Annotated[str, f"Which images come first: {', '.join(STRATEGIES)}.", one_of(STRATEGIES)] = "least-confidence"
-    aggregation: Annotated[
+    box_aggregation: Annotated[
         str,
-        f"How an image's boxes speak for it: {', '.join(AGGREGATIONS)}; min: by the box the model is least sure of.",
-        one_of(AGGREGATIONS),
+        f"How an image's boxes speak for it: {', '.join(BOX_AGGREGATIONS)}; max: by the box the model is least sure of.",
+        one_of(BOX_AGGREGATIONS),
     ] = "mean"
+    top_k: Annotated[int, "With top-k, the mean of so many boxes that the model is least sure of.", between(1, 100_000)] = 3
+    weights: Annotated[
+        dict[str, float], f"What the strategy combo adds up, of each box: {', '.join(UNCERTAINTIES)}.", uncertainty_weights
+    ] = field(default_factory=lambda: {"entropy": 1.0, "aleatoric": 1.0})
+    hybrid: Annotated[
+        float,
+        "The strategies core-set and max-herding choose among so many times more images, those of the highest combo; 0: among all.",
+        zero_or_between(1, 1000),
+    ] = 0.0
+    calibrated: Annotated[bool, "Where the model is calibrated, go by its calibrated probabilities and deviations."] = False
+    relative: Annotated[bool, "The strategies mcbox and albox measure deviations by the box's sides, else in pixels."] = True
+    order: Annotated[
+        str, f"Which scores come first: {', '.join(ORDERS)}; spread: some of every fifth of the pool in turn.", one_of(ORDERS)
+    ] = "highest"
+    class_weights: Annotated[
+        str, f"Prefer images of classes that are predicted rarely: {', '.join(CLASS_WEIGHTS)}.", one_of(CLASS_WEIGHTS)
+    ] = "none"
+    per_second: Annotated[bool, "Divide the score by the seconds that a person is expected to need for the image."] = False
+    near_duplicates: Annotated[
+        int, "Of images whose 64-bit hashes differ in at most so many bits, all but one come last; 0: do not look.", between(0, 12)
+    ] = 0
+    sequence_seconds: Annotated[
+        float, "Of images of one folder taken within so many seconds, all but one come last; 0: do not look.", between(0, 1_000_000)
+    ] = 0.0
     class_balance: Annotated[
         dict[str, float],
         f"Wanted share of images by class; {BACKGROUND} is the share of images without detections. Sums to 1, or empty: no balance.",
@@ -127,16 +193,30 @@ class Selection:
     ] = field(default_factory=dict)
     min_confidence: Annotated[float, "Images less confident than this come after all others.", between(0, 1)] = 0.0
     max_confidence: Annotated[float, "Images more confident than this come after all others.", between(0, 1)] = 1.0
-    seed: Annotated[int, "Of the strategy random.", between(0, 2**32 - 1)] = 0
+    seed: Annotated[int, "Of the strategies that draw by lot.", between(0, 2**32 - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
     """Which of the model's boxes a person is shown."""
 
-    min_confidence: Annotated[float, "Boxes less confident than this are not shown.", between(0, 1)] = 0.4
+    learned: Annotated[
+        bool, "Show boxes from the threshold on that costs people the fewest seconds, per class, learned with each model."
+    ] = True
+    min_confidence: Annotated[float, "Boxes less confident than this are not shown, where no threshold is learned.", between(0, 1)] = 0.4
     max_confidence: Annotated[float, "Boxes more confident than this are not shown.", between(0, 1)] = 1.0
     max_tags_per_pixel: Annotated[int, "At most so many boxes over any pixel, most confident first; 0: no cap.", between(0, 100_000)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The seconds a person needs, by which drafts are chosen and work is told."""
+
+    open: Annotated[float, "To look at an image, whether or not it holds anything.", seconds] = 1.5
+    keep: Annotated[float, "To check a draft and leave it as it is.", seconds] = 1.6
+    nudge: Annotated[float, "To move a draft's edges or change its class.", seconds] = 4.0
+    delete: Annotated[float, "To delete a draft.", seconds] = 1.0
+    draw: Annotated[float, "To draw a box and name its class.", seconds] = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +240,7 @@ class Policy:
         float, "New images must have stopped arriving for so long before they are predicted.", between(0, 10_000_000)
     ] = 10.0
     report: Annotated[bool, "Write a page about each trained model, report.html beside it."] = True
+    review: Annotated[bool, "After each training, list the labelled images by how much the model doubts their labels."] = True
     claim_days: Annotated[float, "A claim that nobody renewed for so long goes back to the pool.", between(0, 100_000)] = 3.0
 
 
@@ -213,6 +294,7 @@ class Settings:
     training: Training = Training()
     selection: Selection = Selection()
     drafts: Drafts = Drafts()
+    costs: Costs = Costs()
     prediction: Prediction = Prediction()
     policy: Policy = Policy()
     test: TestSplit = TestSplit()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from activelearning import claims, journal, layout, state, steps, table
+from activelearning import claims, handouts, journal, layout, state, steps, table
 from activelearning.claims import Wanted
 from activelearning.errors import UserError
 from activelearning.labels import ImageLabels
@@ -49,9 +49,11 @@ def share(store: Store, url: str, order: Order, now: float) -> Link:
     until = now + _seconds(order.hours)
     sign = signer(url, until)
     steps.adopt(store)
+    offered = handouts.offer(store.labels)
     days = settings.policy.claim_days
     known = order.batch in state.load(store.labels).batches
     batch, rows = claims.claim(store.labels, order.batch or claims.new_id(now), order.tagger, order.count, order.wanted, now, days)
+    handouts.hand_out(store.labels, batch, rows, offered, settings, order.wanted)
     if not known:
         journal.write(store.labels, order.tagger, "claimed", now, batch=batch.id, images=len(rows), by="link")
     return _link(store, url, sign, batch, rows, until)
@@ -93,7 +95,7 @@ def _seconds(hours: float) -> float:
 
 def _link(store: Store, url: str, sign: Sign, batch: Batch, rows: Sequence[ImageLabels], until: float) -> Link:
     uploads = tuple(_uploads(store, batch.id))
-    readable = (layout.PROJECT, layout.batch_totag(batch.id), *uploads)
+    readable = (layout.PROJECT, layout.batch_totag(batch.id), *_handed_out(store, batch.id), *uploads)
     return Link(
         store=store.url,
         endpoint=parse(url)[0].blobs,
@@ -109,6 +111,14 @@ def _link(store: Store, url: str, sign: Sign, batch: Batch, rows: Sequence[Image
         read_labels=_signed(sign, store.labels_container, readable, READ),
         create_labels=_signed(sign, store.labels_container, (layout.batch_totag(batch.id), *uploads), CREATE),
     )
+
+
+def _handed_out(store: Store, batch: str) -> Iterator[str]:
+    """What says which of the batch's boxes are shown."""
+    yield layout.batch_handout(batch)
+    handout = handouts.read(store.labels, batch)
+    if handout and handout.model:
+        yield layout.drafts(handout.model)
 
 
 def _signed(sign: Sign, container: str, names: Iterable[str], permission: str) -> dict[str, str]:

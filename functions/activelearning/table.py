@@ -22,17 +22,20 @@ _ANCESTOR = ("filename", "class", "xmin", "xmax", "ymin", "ymax", "height", "wid
 _OURS = ("source", "review", "content_hash", "mask")
 MEASURES = (
     *("entropy", "margin", "aleatoric", "epistemic", "total", "class_epistemic", "mutual_information"),
-    *("aleatoric_px", "epistemic_px", "total_px", "probability", "calibrated_px"),
+    *("aleatoric_px", "epistemic_px", "total_px", "probability", "calibrated_px", "consistency"),
 )
 """What is told of a detection beside its confidence: `entropy` of the class scores (bits, `ordering.box_entropy`); `margin` of the best
 class over the next (0..1); the standard deviation of a corner coordinate, mean of the four, in pixels (`_px`) and as a share of the box's
 width or height: `aleatoric` as the model predicts it, `epistemic` over Monte-Carlo samples, `total` of both, variances added;
 `class_epistemic`, the standard deviation of the own class's score over the samples (0..1); `mutual_information` between classes and samples
 (bits); `probability`, calibrated, that the box is right: its class, and IoU 0.5 with an object of its own; `calibrated_px`, the calibrated
-`total_px`. Empty where it is not known."""
-COLUMNS = _ANCESTOR + _OURS + MEASURES
+`total_px`; `consistency` with what is found in the mirror image (0..2, `trainer.consistency`). Empty where it is not known."""
+CHOICE = ("acquisition_score", "chosen_for")
+"""Of an image in a totag: the score of its query strategy, higher comes earlier, and in words why it was chosen. Empty once reviewed."""
+COLUMNS = _ANCESTOR + _OURS + MEASURES + CHOICE
 _NEEDED = _ANCESTOR[:6]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NO_CHOICE = "," * len(CHOICE)
 _LONGEST_FIELD = 1 << 26  # a run-length mask of a large image is long
 
 
@@ -142,6 +145,8 @@ def _image(row: _Row, predicted: bool, measures: Sequence[str]) -> ImageLabels:
         _review(row.text("review"), predicted),
         row.plain("content_hash"),
         confidence,
+        row.optional("acquisition_score"),
+        row.plain("chosen_for"),
     )
 
 
@@ -217,7 +222,22 @@ def _fields(labels: ImageLabels, box: Box | None) -> list[Any]:
         labels.content_hash,
         _mask_text(box.mask if box else None),
         *(_blank_if_none(measures.get(name)) for name in MEASURES),
+        *_choice(labels),
     ]
+
+
+def _choice(labels: ImageLabels) -> tuple[float | str, str]:
+    if labels.review is Review.REVIEWED:
+        return "", ""
+    return _blank_if_none(labels.acquisition_score), labels.chosen_for
+
+
+def with_choice(rows: str, score: float, chosen_for: str) -> str:
+    """The rows of an image, as `image_rows` wrote them with that left empty, now with its score and why it was chosen."""
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerow((score, chosen_for))
+    # not splitlines, which breaks at signs that a field may hold
+    return "".join(f"{line.removesuffix(_NO_CHOICE)},{out.getvalue()}" for line in rows.removesuffix("\n").split("\n"))
 
 
 def _blank_if_none(value: float | None) -> float | str:

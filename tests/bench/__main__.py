@@ -15,6 +15,8 @@ BENCHMARKS = {
     "predict": "tests.bench.predict",
     "claim": "tests.bench.claim",
     "totag": "tests.bench.totag",
+    "select": "tests.bench.select",
+    "select_diversity": "tests.bench.select_diversity",
     "loop": "tests.bench.loop",
     "faults": "tests.bench.faults",
     "cold": "tests.bench.cold",
@@ -23,6 +25,8 @@ BENCHMARKS = {
     "mc": "tests.bench.mc",
     "calibration": "tests.bench.calibration",
     "promise": "tests.bench.promise",
+    "label_efficiency": "tests.bench.label_efficiency.command",
+    "label_errors": "tests.bench.label_errors",
 }
 """Name → module with `run(args) -> dict`, imported when it is asked for."""
 

@@ -93,6 +93,11 @@ def held_out_of_200(seed: int) -> tuple[Labelled, ...]:
     return _drawn(seed)[_TRAINED_ON:]
 
 
+def trained_on_of_200(seed: int) -> tuple[Labelled, ...]:
+    """The 200 images that it was trained on."""
+    return _drawn(seed)[:_TRAINED_ON]
+
+
 @cache
 def judged_by_200(iterations: int, seed: int, threads: int) -> Judged:
     """What `model_of_200` finds in the images it was not trained on, beside the truth."""
@@ -109,7 +114,7 @@ def _drawn(seed: int) -> tuple[Labelled, ...]:
 def _fingerprint() -> str:
     """Of the code that a detector is made of."""
     folder = Path(trainer.__file__).parent
-    others = ("training", "augment", "export", "letterbox", "detectors/box_likelihood")
+    others = ("training", "learning", "schedule", "sampling", "augment", "export", "letterbox", "detectors/box_likelihood")
     files = sorted((*folder.glob("detectors/compact*.py"), *(folder / f"{name}.py" for name in others)))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 

@@ -16,12 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from activelearning import claims, layout, state, steps, table
 from activelearning.claims import Wanted
 from activelearning.errors import FormatError, UserError
-from activelearning.labels import ImageLabels
+from activelearning.labels import ImageLabels, Review
 from activelearning.settings import Policy
 from activelearning.state import Batch
 from activelearning.store import Store, open_store
 from tests.core import loops
-from tests.core.loops import SETTINGS, Clock, drafts, hand_in, list_pool
+from tests.core.loops import SETTINGS, Clock, drafts, hand_in, labelled_image, list_pool
 from tests.store.rivals import ROOT
 
 NOW = 1_000_000.0
@@ -212,6 +212,82 @@ def test_fifty_taggers_at_once_share_no_image(store: Store) -> None:
         batches = list(people.map(lambda n: _claim(store, f"b{n}", 2), range(50)))
     images = list(itertools.chain.from_iterable(batches))
     assert len(images) == len(set(images)) == 100 and set(images) == {f"{n}.jpg" for n in range(100)}
+
+
+def _doubted(store: Store, images: Iterable[str], run: str = "main/1") -> None:
+    """A committed run with a list of doubtful labels, on the state as it stands."""
+    store.labels.create(layout.review(run), table.table_bytes(labelled_image(image, review=Review.UNOPENED) for image in images))
+    state.update(store.labels, lambda before: replace(before, run=run))
+
+
+def _claim_doubted(store: Store, batch: str, count: int = 2, wanted: Wanted = Wanted()) -> list[str]:  # noqa: B008
+    held, rows = claims.claim(store.labels, batch, "me", count, wanted, NOW, 3, claims.REVIEW)
+    assert layout.is_review(held.totag) and [claimed.image for claimed in held.claimed] == [labels.image for labels in rows]
+    return [labels.image for labels in rows]
+
+
+def test_doubtful_labels_are_handed_out_in_order_with_the_labels_as_they_are(store: Store) -> None:
+    _pool(store, map(drafts, ("1.jpg", "2.jpg")))
+    _doubted(store, ["a.jpg", "b.jpg", "c.jpg"])
+    held, rows = claims.claim(store.labels, "b1", "ann", 2, Wanted(), NOW, 3, claims.REVIEW)
+    assert rows == tuple(labelled_image(image, review=Review.UNOPENED) for image in ("a.jpg", "b.jpg"))
+    assert (held.totag, held.expires_at) == (layout.review("main/1"), NOW + 3 * 86_400)
+    assert _claim_doubted(store, "b2") == ["c.jpg"]
+    with pytest.raises(UserError, match="every image on the list of doubtful labels is with a tagger or was reviewed again"):
+        _claim_doubted(store, "b3")
+    with pytest.raises(UserError, match="no image that is free matches"):
+        _claim_doubted(store, "b3", 1, Wanted(folder="x"))
+    assert _claim(store, "b4") == ["1.jpg", "2.jpg"]
+
+
+def test_without_a_list_of_doubtful_labels_there_is_a_word_of_advice(store: Store) -> None:
+    with pytest.raises(UserError, match="there is no list of doubtful labels: each training writes one"):
+        _claim_doubted(store, "b1")
+    # a run of an older version
+    _pool(store, map(drafts, ("1.jpg",)))
+    with pytest.raises(UserError, match="there is no list of doubtful labels: each training writes one"):
+        _claim_doubted(store, "b1")
+    assert state.load(store.labels).batches == {}
+
+
+def test_an_image_is_never_in_a_claim_of_the_pool_and_in_one_of_doubtful_labels(store: Store) -> None:
+    # a foreign table, or one of an older run, may list an image that is in the other list too
+    _pool(store, map(drafts, ("both.jpg", "1.jpg", "also.jpg")))
+    _doubted(store, ["also.jpg", "both.jpg", "a.jpg"])
+    assert _claim(store, "b1") == ["both.jpg", "1.jpg"]
+    assert _claim_doubted(store, "b2", 9) == ["also.jpg", "a.jpg"]
+    with pytest.raises(UserError, match="every image of the pool"):
+        _claim(store, "b3")
+
+
+def test_a_doubtful_image_that_was_reviewed_again_is_not_handed_out_a_third_time(store: Store) -> None:
+    _pool(store, map(drafts, ("1.jpg",)))
+    _doubted(store, ["a.jpg", "b.jpg", "c.jpg"])
+    assert _claim_doubted(store, "b1") == ["a.jpg", "b.jpg"]
+    steps.note_upload(store, hand_in(store, "b1", ["a.jpg"]), NOW)
+    assert claims.release(store.labels, "b1") == 1
+    assert _claim_doubted(store, "b2", 9) == ["b.jpg", "c.jpg"]
+
+
+def test_a_claim_of_doubtful_labels_expires_like_any_other_and_outlives_the_next_list(store: Store, clock: Clock) -> None:
+    _pool(store, map(drafts, ("1.jpg",)))
+    _doubted(store, ["a.jpg", "b.jpg"])
+    held, rows = claims.claim(store.labels, "b1", "me", 1, Wanted(), clock(), 3, claims.REVIEW)
+    _doubted(store, ["b.jpg", "a.jpg"], "main/2")
+    assert claims.claim(store.labels, "b1", "me", 1, Wanted(), clock(), 3, claims.REVIEW) == (held, rows)
+    assert _claim_doubted(store, "b2", 9) == ["b.jpg"]
+    claims.release(store.labels, "b2")
+    steps.advance(store, clock.later(3 * 86_400))
+    assert _claim_doubted(store, "b3", 9) == ["b.jpg", "a.jpg"]
+
+
+def test_rivals_for_doubtful_labels_share_no_image(store: Store) -> None:
+    _pool(store, map(drafts, ("1.jpg",)))
+    _doubted(store, (f"{n}.png" for n in range(30)))
+    with ThreadPoolExecutor(12) as people:
+        batches = list(people.map(lambda n: _claim_doubted(store, f"b{n}", 2), range(12)))
+    images = list(itertools.chain.from_iterable(batches))
+    assert len(images) == len(set(images)) == 24
 
 
 CLAIM = """

@@ -1,4 +1,4 @@
-"""The order of the pool: strategies, and quotas that hold at every prefix."""
+"""The order of the pool: bounds and quotas that hold at every prefix, whatever the ranking."""
 
 import math
 import random
@@ -12,11 +12,8 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from activelearning import ordering, settings
 from activelearning.apportionment import alternately, in_millionths, in_turn, seats
-from activelearning.errors import BoxError
-from activelearning.labels import Box, ImageLabels
-from activelearning.ordering import Pool, box_entropy, box_margin, image_score, order_pool, top_folder
+from activelearning.ordering import Pool, box_entropy, box_margin, order_pool, top_folder
 from activelearning.settings import Selection
 
 Row = tuple[str, float, float, tuple[str, ...]]
@@ -40,19 +37,15 @@ _selections = st.builds(
 
 
 def _pool(rows: Sequence[Row]) -> Pool:
-    pool = Pool()
-    for row in rows:
-        pool.add(*row)
-    return pool
+    return Pool([row[0] for row in rows], [row[2] for row in rows], [row[3] for row in rows])
 
 
-def _ordered(rows: Sequence[Row], selection: Selection) -> list[Row]:
-    return [rows[index] for index in order_pool(_pool(rows), selection)]
+def _ranked(rows: Sequence[Row]) -> list[int]:
+    return sorted(range(len(rows)), key=lambda index: (rows[index][1], rows[index][0]))
 
 
-def _labels(*confidences: float | None, image: str = "a.png", **measures: float) -> ImageLabels:
-    columns = tuple(sorted(measures.items()))
-    return ImageLabels(image, boxes=tuple(Box("a", 0, 0, 1, 1, confidence, "model", measures=columns) for confidence in confidences))
+def _ordered(rows: Sequence[Row], selection: Selection, late: Sequence[int] = ()) -> list[Row]:
+    return [rows[index] for index in order_pool(_pool(rows), _ranked(rows), selection, frozenset(late)).indices]
 
 
 @budget(max_examples=200, deadline=None)
@@ -126,7 +119,7 @@ def test_images_outside_the_bounds_come_last(rows: list[Row], selection: Selecti
 
 @budget(max_examples=200, deadline=None)
 @given(_rows)
-def test_without_quotas_score_and_then_name_decide(rows: list[Row]) -> None:
+def test_without_quotas_the_ranking_decides(rows: list[Row]) -> None:
     assert _ordered(rows, Selection()) == sorted(rows, key=lambda row: (row[1], row[0]))
 
 
@@ -210,50 +203,34 @@ def test_class_and_folder_quotas_hold_together(classes: list[float], folders: li
         assert all(abs(by_folder[name] - share * n) < len(balance) for name, share in quotas.items())
 
 
-def test_a_score_that_is_no_number_is_refused() -> None:
-    with pytest.raises(BoxError, match=r"'a\.png' has a score or confidence that is not a number"):
-        Pool().add("a.png", math.nan, 0.5, ())
+@budget(max_examples=100, deadline=None)
+@given(_rows, _selections, st.integers(0, 2))
+def test_late_images_come_last_by_the_same_quotas(rows: list[Row], selection: Selection, step: int) -> None:
+    late = range(0, len(rows), step + 1) if step else range(0)
+    others = [row for index, row in enumerate(rows) if index not in late]
+
+    order = _ordered(rows, selection, late)
+
+    assert order == _ordered(others, selection) + _ordered([rows[index] for index in late], Selection(**_quotas(selection)))
 
 
-def test_registries_hold_what_settings_allow() -> None:
-    assert tuple(ordering._STRATEGIES) == settings.STRATEGIES
-    assert tuple(ordering._AGGREGATIONS) == settings.AGGREGATIONS
+def _quotas(selection: Selection) -> dict[str, dict[str, float]]:
+    return {"class_balance": selection.class_balance, "folder_quotas": selection.folder_quotas}
 
 
-@pytest.mark.parametrize(
-    ("selection", "labels", "score"),
-    [
-        (Selection(aggregation="min"), _labels(0.9, 0.4), 0.4),
-        (Selection(aggregation="mean"), _labels(0.9, 0.4), 0.65),
-        (Selection(aggregation="max"), _labels(0.9, 0.4), 0.9),
-        (Selection(aggregation="sum"), _labels(0.9, 0.4), 1.3),
-        (Selection(), _labels(), 0.0),
-        (Selection(), _labels(None), 1.0),
-        (Selection("most-confidence", "min"), _labels(0.9, 0.4), -0.4),
-        (Selection("most-confidence"), _labels(), 0.0),
-        (Selection("entropy"), _labels(0.9, entropy=1.5), -1.5),
-        (Selection("entropy"), _labels(0.9, entropy=0.0), 0.0),
-        (Selection("entropy"), _labels(0.5), -1.0),
-        (Selection("entropy", "sum"), _labels(0.9, 0.9, entropy=1.5), -3.0),
-        (Selection("entropy", "max"), _labels(0.5, 1.0), 0.0),
-        (Selection("entropy"), _labels(), 0.0),
-        (Selection("margin"), _labels(0.9, margin=0.25), 0.25),
-        (Selection("margin", "min"), _labels(0.9, 0.5), 0.0),
-        (Selection("margin"), _labels(), 1.0),
-    ],
-)
-def test_a_strategy_scores(selection: Selection, labels: ImageLabels, score: float) -> None:
-    assert image_score(labels, selection) == pytest.approx(score)
+def test_the_order_says_whose_turn_an_image_filled() -> None:
+    rows: list[Row] = [("n/both.png", 0.0, 0.5, ("a", "b")), ("n/b.png", 0.1, 0.5, ("b",)), ("s/none.png", 0.2, 0.5, ())]
+
+    order = order_pool(_pool(rows), _ranked(rows), Selection(class_balance={"a": 0.5, "NULL": 0.5}, folder_quotas={"s": 1.0}))
+
+    # 'a' and NULL have half each, ties go to the first by name; b.png is left, and of its folder nobody wants any
+    assert [rows[index][0] for index in order.indices] == ["s/none.png", "n/both.png", "n/b.png"]
+    assert (order.by_class, order.by_folder) == ({2: "NULL", 0: "a"}, {2: "s"})
 
 
-def test_random_is_the_same_again_and_another_with_another_seed() -> None:
-    images = [_labels(image=f"{number}.png") for number in range(1000)]
-    first, again, other = ([image_score(image, Selection("random", seed=seed)) for image in images] for seed in (1, 1, 2))
-
-    assert first == again
-    assert sum(mine < theirs for mine, theirs in zip(first, other, strict=True)) in range(400, 600)
-    assert sum(first) / 1000 == pytest.approx(0.5, abs=0.05)
-    assert all(0 <= score <= 1 for score in first)
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="every image needs a confidence and labels"):
+        Pool(["a.png"], [0.5, 0.5], [()])
 
 
 @pytest.mark.parametrize(

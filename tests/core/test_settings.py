@@ -29,6 +29,7 @@ def _settings(draw: st.DrawFn) -> Settings:
     selection = st.builds(
         Selection,
         strategy=st.sampled_from(["random", "margin", "least-confidence"]),
+        weights=st.dictionaries(st.sampled_from(all_settings.UNCERTAINTIES), st.floats(0.1, 1000), min_size=1),
         class_balance=_shares(st.sampled_from((*classes, "NULL"))),
         folder_quotas=_shares(st.text(st.characters(codec="utf-8"), max_size=5)),
         min_confidence=st.floats(0, 0.5),
@@ -57,9 +58,9 @@ def test_defaults_are_comments_that_explain_themselves() -> None:
     assert tomllib.loads(text) == {
         "classes": ["knot", "defect"],
         "training": {"iterations": 200},
-        **{name: {} for name in ("detector", "selection", "drafts", "prediction", "policy", "test", "autolabel", "trainers")},
+        **{name: {} for name in ("detector", "selection", "drafts", "costs", "prediction", "policy", "test", "autolabel", "trainers")},
     }
-    assert "# Steps of the first run from scratch.\niterations = 200\n" in text
+    assert "# At most so many steps of a run from scratch.\niterations = 200\n" in text
     assert "# Images in one step.\n#batch_size = 8\n" in text
 
 
@@ -106,8 +107,21 @@ def test_every_setting_has_a_name_and_an_explanation() -> None:
         (HEAD + '[policy]\nclaim_days = "3"', 'policy.claim_days is "3", but must be a number'),
         (HEAD + "[detector]\nlong_side = 500", "detector.long_side is 500, but must be a multiple of 32, such as 512"),
         (HEAD + '[detector]\nfamily = ""', "detector.family is empty"),
-        (HEAD + '[selection]\nstrategy = "entropie"', "must be one of: least-confidence, most-confidence, random, entropy, margin"),
-        (HEAD + '[selection]\naggregation = "median"', "must be one of: min, mean, max, sum"),
+        (
+            HEAD + '[selection]\nstrategy = "entropie"',
+            "must be one of: random, class-stratified-random, least-confidence, most-confidence, margin",
+        ),
+        (HEAD + '[selection]\nbox_aggregation = "median"', "must be one of: min, mean, max, sum, top-k"),
+        (HEAD + '[selection]\naggregation = "min"', "'selection.aggregation' is now 'selection.box_aggregation', which aggregates"),
+        (HEAD + '[selection]\naggregation = "min"', 'how unsure the boxes are, not how sure: write "max" for "min"'),
+        (HEAD + "[selection]\naggregation = 3", "not how sure: its values are max, mean, min, sum"),
+        (HEAD + '[selection]\norder = "up"', "selection.order is 'up', but must be one of: highest, lowest, spread"),
+        (HEAD + "[selection]\nweights = {}", "selection.weights weighs nothing; name at least one"),
+        (HEAD + "[selection]\nweights = { entropie = 1 }", "selection.weights names 'entropie', but knows only unconfidence, margin"),
+        (
+            HEAD + "[selection]\nweights = { entropy = nan }",
+            "selection.weights gives 'entropy' nan, but a weight must lie between 0 and 1,000",
+        ),
         (HEAD + "[selection]\nclass_balance = { knot = 0.9 }", "selection.class_balance sums to 0.9, but must sum to 1"),
         (HEAD + "[selection]\nclass_balance = { knott = 1 }", "'knott', which is not among the classes: use knot, defect, NULL"),
         (HEAD + "[selection]\nclass_balance = { knot = -1, defect = 2 }", "gives 'knot' -1, but a share must lie between 0 and 1"),

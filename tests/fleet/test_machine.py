@@ -16,9 +16,9 @@ from tests.fleet.imds import NAME, RESOURCE, Service
 from tests.trainer import loops, scenes
 from tests.trainer.loops import World, hand_in
 from trainer import cli, detectors, machine, training
+from trainer.checkpoint import Checkpoint
 from trainer.machine import Machine, Notice, Watch
 from trainer.serve import Trainer, job_of, owner_on
-from trainer.training import Checkpoint
 from trainer.weights import Weights
 
 

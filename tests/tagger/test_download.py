@@ -41,7 +41,7 @@ def test_lays_out_images_and_drafts_for_every_tool(tmp_path: Path, terminal: Ter
 def test_json_says_what_a_script_needs(tmp_path: Path, terminal: Terminal) -> None:
     store = project(in_memory(tmp_path), ["a.jpg"])
     value = terminal.tagger("download", 1, "--store", store.url, "--to", tmp_path / "x", "--json").value
-    assert {"batch", "folder", "images", "drafts", "expires_at", "problems"} == set(value)
+    assert {"batch", "folder", "images", "drafts", "expires_at", "problems", "expected_seconds", "drawing_seconds"} == set(value)
     assert value["images"] == 1 and value["drafts"] == 2 and value["problems"] == []
 
 

@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 
 from activelearning import cli as activelearning_cli
-from activelearning import desk, layout, links, sharing, state, steps
+from activelearning import commits, desk, drafts_record, layout, links, sharing, state, steps, table
 from activelearning.errors import BlobExists, BlobMissing, FormatError, Refused, UserError
+from activelearning.labels import ImageLabels, Review
 from activelearning.links import Link
 from activelearning.store import Store
 from activelearning.store.azure_linked import open_linked
 from tests import azurite
+from tests.core.learned import learned
 from tests.store import flaky
-from tests.tagger.batches import Terminal, project
+from tests.tagger.batches import CAT, DOG, HEIGHT, WIDTH, Terminal, project
 
 pytestmark = pytest.mark.skipif(not azurite.is_installed(), reason=azurite.NOT_INSTALLED)
 
@@ -354,3 +356,29 @@ def test_a_file_that_cannot_be_made_claims_nothing(tmp_path: Path, connection: s
     assert not state.load(store.labels).batches
     terminal.activelearning("share", connection, 99_999, "--as", "ann", "--to", tmp_path / "x.link")
     assert not (tmp_path / "x.link").exists()
+
+
+def test_a_link_hands_out_the_same_drafts_and_says_how_long_they_take(
+    tmp_path: Path, connection: str, store: Store, terminal: Terminal, function: str
+) -> None:
+    rows = [ImageLabels(name, WIDTH, HEIGHT, (CAT, DOG), Review.UNOPENED) for name in IMAGES]
+    store.labels.create("totag/main/9.csv", table.table_bytes(rows))
+    before = commits.latest(store.labels)
+    assert before
+    made = replace(before, sequence=before.sequence + 1, job="train-9", run="main/9", model="main/1", totag="totag/main/9.csv")
+    assert commits.publish(store.labels, made, before.sequence)
+    # the dog has 0.6
+    store.labels.create(layout.drafts("main/1"), drafts_record.to_json(learned(thresholds={"cat": 0.5, "dog": 0.7})))
+    link = tmp_path / "ann.link"
+    terminal.activelearning("share", connection, 2, "--as", "ann", "--to", link)
+    by_file = terminal.tagger("download", 2, "--link", link, "--to", tmp_path / "file", "--json").value
+    by_function = terminal.tagger("download", 1, "--link", function, "--to", tmp_path / "function", "--as", "bob", "--json").value
+    by_store = terminal.tagger("download", 1, "--store", connection, "--to", tmp_path / "store", "--json").value
+    assert [value["drafts"] for value in (by_file, by_function, by_store)] == [2, 1, 1]
+    one = by_store["expected_seconds"]
+    assert isinstance(one, float) and one > 0
+    assert by_function["expected_seconds"] == one and by_file["expected_seconds"] == pytest.approx(2 * one, abs=0.11)
+    mark_reviewed(tmp_path / "file")
+    done = terminal.tagger("upload", tmp_path / "file", "--link", link, "--json").value
+    assert done["kept"] == 2 and done["seconds"] == pytest.approx(2 * (1.5 + 1.6))
+    assert done["expected_seconds"] == by_file["expected_seconds"]

@@ -51,13 +51,13 @@ def thinned(mask: Tensor) -> tuple[Tensor, ...]:
 
 
 def test_one_sample_with_masks_of_ones_is_the_plain_model() -> None:
-    logits, distances, _, sampled_logits, sampled_distances = run(scenes.trained(), torch.ones(1, 64), torch.ones(1, 64))
+    logits, distances, _, sampled_logits, sampled_distances, *_ = run(scenes.trained(), torch.ones(1, 64), torch.ones(1, 64))
     assert torch.allclose(sampled_logits[:, 0], logits, rtol=1e-5, atol=1e-5)
     assert torch.allclose(sampled_distances[:, 0], distances, rtol=1e-5, atol=1e-5)
 
 
 def test_samples_in_one_product_are_runs_with_masks_by_hand() -> None:
-    *_, logits, distances = run(scenes.trained(), *MASKS.values())
+    _, _, _, logits, distances, *_ = run(scenes.trained(), *MASKS.values())
     assert logits.shape[1] == distances.shape[1] == 6
     for sample, (for_classes, for_boxes) in enumerate(zip(*MASKS.values(), strict=True)):
         assert torch.allclose(logits[:, sample], thinned(for_classes)[0], rtol=1e-4, atol=1e-4)

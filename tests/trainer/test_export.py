@@ -34,7 +34,7 @@ def test_the_graph_takes_batches_and_samples_other_than_the_example(batch, sampl
     masks = draw_masks(compact.masks, samples, 0.1)
     outputs = session.run(None, {INPUT: np.zeros((batch, 3, scenes.SIZE[1], scenes.SIZE[0]), np.float32)} | masks)
     assert all(len(output) == batch for output in outputs)
-    assert [output.shape[1] for output in outputs[3:]] == [samples, samples]
+    assert [output.shape[1] for output in outputs[3:5]] == [samples, samples]
 
 
 def test_another_model_is_told_apart_with_figures():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from activelearning import commits, labelled, layout, project_file, state, table
+from activelearning import commits, labelled, layout, outlook_shown, overview, project_file, state, table
 from activelearning.settings import Policy, Prediction, Settings
 from activelearning.state import PREDICT, Job
 from activelearning.store import Store, open_store
@@ -58,6 +58,15 @@ def test_a_turn_leaves_a_calibration_and_a_report(folder: Path) -> None:
     page = store.labels.read(layout.model("main/1", "report.html")).content.decode()
     assert "main/1" in page and "square" in page
     assert any(info.name.endswith("reliability.png") for info in store.labels.list("models/main/1/report/"))
+
+
+def test_a_turn_leaves_an_outlook_that_page_and_status_show(folder: Path) -> None:
+    store = open_store(str(folder))
+    found = outlook_shown.read(store.labels, "main/1")
+    assert found and [(one.run, one.labelled_images, one.test_images) for one in found.measured] == [("main/1", len(TAGGED), len(TEST))]
+    assert found.measured[0].resampled and 0 < found.measured[0].standard_error < 0.2
+    assert "When to stop" in store.labels.read(layout.model("main/1", "report.html")).content.decode()
+    assert overview.overview(store, 0.0).outlook == found
 
 
 def test_the_pool_is_told_the_calibrated_probability(folder: Path) -> None:

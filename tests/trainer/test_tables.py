@@ -37,9 +37,9 @@ def written(images: list[ImageLabels], selection: Selection) -> list[ImageLabels
 
 def test_totag_lists_the_least_confident_first_and_states_the_aggregate() -> None:
     images = [predicted("b.jpg", 0.9, 0.3), predicted("a.jpg", 0.6, 0.5), predicted("c.jpg")]
-    by_min = written(images, Selection(aggregation="min"))
+    by_min = written(images, Selection(box_aggregation="max"))
     assert [(one.image, one.image_confidence) for one in by_min] == [("c.jpg", 0.0), ("b.jpg", 0.3), ("a.jpg", 0.5)]
-    by_mean = written(images, Selection(aggregation="mean"))
+    by_mean = written(images, Selection(box_aggregation="mean"))
     assert [(one.image, one.image_confidence) for one in by_mean] == [("c.jpg", 0.0), ("a.jpg", 0.55), ("b.jpg", 0.6)]
 
 

@@ -12,10 +12,11 @@ from activelearning.settings import Prediction, Training
 from tests.trainer import scenes
 from trainer import detectors, training
 from trainer.augment import Affine, augment, move_boxes
+from trainer.checkpoint import Checkpoint
 from trainer.detectors import compact, pad_targets
 from trainer.evaluation import evaluate
 from trainer.ground_truth import GroundTruth
-from trainer.training import Checkpoint, Example, batch_indices, learning_rate_at, train
+from trainer.training import Example, train
 from trainer.weights import Weights, warm_start, weights_of
 
 CONFIG = replace(scenes.CONFIG, checkpoint_every=2)
@@ -97,25 +98,37 @@ def test_a_diverging_run_says_what_to_do():
         _train(learning_rate=1e30)
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(7, 3), (8, 4), (3, 8), (1, 4)])
-def test_every_example_comes_once_an_epoch(count, batch_size):
-    stream = [index for iteration in range(count) for index in batch_indices(count, batch_size, 0, iteration)]
-    for epoch in range(batch_size):
-        assert sorted(stream[epoch * count : (epoch + 1) * count]) == list(range(count))
+def test_a_run_with_a_validation_share_resumes_into_the_very_same_weights():
+    examples, config = scenes.scenes(12), replace(CONFIG, validation_share=0.25)
+    saved, ends = [], []
+    whole = _train(examples, config, 12, on_checkpoint=lambda one: saved.append(one.to_bytes()), on_progress=ends.append)
+    assert ends[-1].iteration == ends[-1].iterations
+    for one in saved:
+        assert _same(_train(examples, config, 12, checkpoint=Checkpoint.from_bytes(one)), whole)
 
 
-def test_epochs_and_seeds_shuffle_differently():
-    epochs = {tuple(batch_indices(20, 20, seed, epoch)) for seed in range(3) for epoch in range(3)}
-    assert len(epochs) == 9
+def test_a_run_that_learns_nothing_more_ends_before_its_budget():
+    examples, config = scenes.scenes(12), replace(CONFIG, validation_share=0.25)
+    ends = []
+    # with hardly any learning rate the loss cannot fall
+    _train(examples, config, 60, 1e-9, small_share=0.0, on_progress=lambda progress: ends.append(progress.iteration))
+    assert 5 < len(ends) < 30
 
 
-def test_learning_rate_climbs_then_falls_to_a_fiftieth():
-    rates = [learning_rate_at(iteration, 1000, 1.0) for iteration in range(1000)]
-    assert rates[0] < 0.05
-    assert max(rates) == rates[50] == 1.0
-    assert rates[:50] == sorted(rates[:50])
-    assert rates[50:] == sorted(rates[50:], reverse=True)
-    assert rates[-1] == pytest.approx(0.02, abs=1e-4)
+def test_validation_images_are_not_learned_from_until_the_rate_falls(monkeypatch):
+    seen: list[set[int]] = []
+    drawn = training.sampling.batch_indices
+
+    def note(*arguments):
+        seen.append(set(drawn(*arguments)))
+        return list(drawn(*arguments))
+
+    monkeypatch.setattr(training.sampling, "batch_indices", note)
+    _train(scenes.scenes(12), replace(CONFIG, validation_share=0.25, batch_size=12), iterations=20)
+    watched = set(training.sampling.watched(12, 0.25, CONFIG.seed))
+    assert len(watched) == 3
+    assert not watched & set().union(*seen[:14])
+    assert watched <= set().union(*seen[14:])
 
 
 def test_an_example_of_the_wrong_kind_is_refused():
@@ -204,7 +217,7 @@ def test_a_foreign_file_is_not_executed():
     for content in (archive.getvalue(), pickle.dumps(_Bomb(), protocol=2), b"", b"PK\x03\x04 no archive"):
         with pytest.raises(UserError, match="damaged; train from scratch"):
             Weights.from_bytes(content)
-        with pytest.raises(UserError, match="damaged; delete it"):
+        with pytest.raises(UserError, match="damaged or of another version; delete it"):
             Checkpoint.from_bytes(content)
 
 

@@ -18,6 +18,9 @@ from activelearning.errors import UserError
 from activelearning.settings import Prediction
 from trainer.detections import Detections
 
+EMBEDDING = "embedding"
+"""The output, where a family has it, that says what each image as a whole looks like to the model, (B, D): alike images, alike rows."""
+
 _FAMILIES = {"compact": "trainer.detectors.compact"}
 
 
@@ -57,7 +60,7 @@ class Family(Protocol):
     """A module of this package."""
 
     outputs: tuple[str, ...]
-    """Names of the exported tensors, in order."""
+    """Names of the exported tensors, in order; one may be `EMBEDDING`. New ones are added at the end: older models lack them."""
     masks: Mapping[str, int]
     """Names of the inputs that take Monte-Carlo dropout's masks, in order, and how many channels each masks; may be empty."""
     dropout: float
@@ -68,7 +71,10 @@ class Family(Protocol):
         ...
 
     def decode(self, outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings: Prediction) -> list[Detections]:
-        """The detections of each image of the batch, most confident first, in pixels of the input (W, H)."""
+        """The detections of each image of the batch, most confident first, in pixels of the input (W, H).
+
+        A family that can tell what each object looks like gives it as `Detections.features`. `outputs` are all of `Family.outputs`, or
+        the first of them in a model that was exported before there were more."""
         ...
 
 

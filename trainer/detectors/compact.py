@@ -2,7 +2,8 @@
 
 ResNet-like backbone, feature pyramid at strides 8, 16 and 32, and a decoupled head with two towers, whose convolutions are shared
 by the levels. Every grid point predicts class scores, the distances to its box's four sides (FCOS, Tian et al. 2019), and how far
-off each distance is likely to be (`box_likelihood`). About 2 million parameters.
+off each distance is likely to be (`box_likelihood`). About 2 million parameters. Exported, it also tells what it saw: features of each
+point and an embedding of the image, which are there anyway.
 
 Monte-Carlo dropout (Gal and Ghahramani 2016) before the last layers: a mask of channels is a thinned copy of those layers, so T samples
 are one product with T times as many rows, and the masks are inputs, so that the same ones give the same result everywhere.
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.detectors import Targets, box_likelihood, compact_loss
+from trainer.detectors import EMBEDDING, Targets, box_likelihood, compact_loss
 from trainer.detectors.compact_decode import STRIDES, grid
 from trainer.detectors.compact_decode import decode as decode
 
-outputs = ("logits", "distances", "log_stds", "sampled_logits", "sampled_distances")
+outputs = ("logits", "distances", "log_stds", "sampled_logits", "sampled_distances", "features", EMBEDDING)
 
 _WIDTHS = (24, 32, 64, 128, 192)
 _DEPTHS = (1, 2, 2, 1)
@@ -69,8 +70,10 @@ class CompactDetector(nn.Module):
         of each distance's standard deviation in strides (B, A, 4).
 
         With masks, (T, 64) each, 0 for a channel that is dropped and 1 / (1 - rate) for one that is kept, also logits (B, T, A, C) and
-        distances (B, T, A, 4) under each of them."""
-        features = self._features(images)
+        distances (B, T, A, 4) under each of them; then, of no mask, what tells the classes apart at each point, features (B, 64, A), and
+        the image embedding (B, 192), the mean of each pyramid level."""
+        levels = self._levels(images)
+        features = self._features(levels)
         logits, distances, log_scales = self._heads(features)
         plain = logits, distances, log_scales + self.log_std_of_scale
         if class_masks is None or box_masks is None:
@@ -82,19 +85,24 @@ class CompactDetector(nn.Module):
         scales, strides = (
             torch.cat([one[level].expand(count) for level, count in enumerate(counts)]) for one in (self.level_scale, self.strides)
         )
-        return *plain, sampled_logits, _distances(sampled_sides, scales[:, None], strides[:, None])
+        embedding = torch.cat([level.mean((2, 3)) for level in levels], 1)
+        return *plain, sampled_logits, _distances(sampled_sides, scales[:, None], strides[:, None]), for_classes, embedding
 
     def losses(self, images: Tensor, targets: Targets) -> Mapping[str, Tensor]:
         """Varifocal, GIoU and likelihood terms; see `compact_loss`."""
-        logits, distances, log_scales = self._heads(self._features(images))
+        logits, distances, log_scales = self._heads(self._features(self._levels(images)))
         centres, strides = grid(images.shape[3], images.shape[2])
         with torch.autocast(images.device.type, enabled=False):
             points = compact_loss.Points(torch.from_numpy(centres).to(images.device), torch.from_numpy(strides).to(images.device))
             return compact_loss.losses(logits, distances, log_scales, points, targets, self.likelihood)
 
-    def _features(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _levels(self, images: Tensor) -> list[Tensor]:
+        """The feature pyramid, (B, 64, h, w) each."""
+        levels: list[Tensor] = self.pyramid(self.backbone(torch.addcmul(-self.mean / self.std, images, 1 / self.std)))
+        return levels
+
+    def _features(self, levels: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """What the last layers get, for classes and for boxes, (B, 64, h, w) each, level by level."""
-        levels = self.pyramid(self.backbone(torch.addcmul(-self.mean / self.std, images, 1 / self.std)))
         return [(self.class_tower(features, level), self.box_tower(features, level)) for level, features in enumerate(levels)]
 
     def _heads(self, features: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """What the compact detector's outputs say: boxes, scores and spread in pixels of its input, with numpy alone.
 
-Rule: whoever predicts from the exported model needs nothing of torch, and a model from before there were masks is read too.
+Rule: whoever predicts from the exported model needs nothing of torch, and a model from before there were masks or features is read too.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ STRIDES = (8, 16, 32)
 """Input pixels between the grid points of each level."""
 _WITHOUT_SAMPLES = 3
 """So many outputs has a model that was exported before there were masks."""
+_FEATURES = 5
+"""Where the features are among the outputs, of a model that was not exported before there were any."""
 _BEFORE_NMS = 300
 """So many boxes of an image, the most confident, go into non-maximum suppression; it takes time with their square."""
 
@@ -24,7 +26,7 @@ _BEFORE_NMS = 300
 def decode(outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings: Prediction) -> list[Detections]:
     """The detections of each image, most confident first, clipped to the input (W, H).
 
-    A point may stand for several classes; non-maximum suppression works within a class. The spread follows each box through it.
+    A point may stand for several classes; non-maximum suppression works within a class. Spread and features follow each box through it.
     """
     centres, strides = grid(*input_size)
     boxes = np.clip(_corners(centres, outputs[1]), 0, np.array([*input_size, *input_size], np.float32))
@@ -33,7 +35,11 @@ def decode(outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings:
     if len(outputs) == _WITHOUT_SAMPLES:
         return [found for found, _ in kept]
     return [
-        replace(found, spread=_spread([output[image] for output in outputs[2:]], point, centres, strides))
+        replace(
+            found,
+            spread=_spread([output[image] for output in outputs[2:_FEATURES]], point, centres, strides),
+            features=outputs[_FEATURES][image][:, point].T if len(outputs) > _FEATURES else None,
+        )
         for image, (found, point) in enumerate(kept)
     ]
 

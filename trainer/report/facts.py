@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from activelearning.outlook_shown import Outlook
 from trainer.ground_truth import GroundTruth
 from trainer.judged import Judged
 
@@ -56,6 +57,40 @@ class Pool:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ReturnedBatch:
+    """What people made of one batch: its reviewed `images`, what became of the `drafts` in them, boxes `added`; the `seconds` of all that
+    by the cost model, as they were expected (None: not known), and of drawing every box."""
+
+    batch: str
+    tagger: str
+    images: int
+    drafts: int
+    kept: int
+    nudged: int
+    relabelled: int
+    deleted: int
+    added: int
+    seconds: float
+    drawing_seconds: float
+    expected_seconds: float | None = None
+
+    @property
+    def seconds_an_image(self) -> float | None:
+        """By the cost model."""
+        return self.seconds / self.images if self.images else None
+
+    @property
+    def drawing_an_image(self) -> float | None:
+        """Had every box been drawn."""
+        return self.drawing_seconds / self.images if self.images else None
+
+    @property
+    def expected_an_image(self) -> float | None:
+        """As it was expected when the batch was handed out."""
+        return self.expected_seconds / self.images if self.images and self.expected_seconds is not None else None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
     """All that the report of one run is made of.
@@ -66,6 +101,7 @@ class Facts:
     shown a draft. `probability` (N,) is the calibrated probability of being right and `std` (N, 4) the calibrated standard deviations
     of the corners in pixels, each None without a calibration. `uncertainties` (N,) by name, larger where the model is less sure.
     `budget` is the share that `separations` keep or remove. `calibration` has each metric before and after.
+    `outlook` is what more labelled images would bring, None where the run has none.
     """
 
     run: str
@@ -83,6 +119,9 @@ class Facts:
     budget: float = 0.95
     pool: Pool | None = None
     calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    returned: Sequence[ReturnedBatch] = ()
+    """The newest reviewed batches, the last one last."""
+    outlook: Outlook | None = None
 
     def __post_init__(self) -> None:
         images, count = (len(self.judged.objects), len(self.judged)) if self.judged is not None else (0, 0)

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
+from activelearning.outlook_shown import Outlook
 from trainer.report import canvas
 from trainer.report.canvas import LIGHT
+from trainer.report.facts import ReturnedBatch
 from trainer.report.history import ClassFigures, Point
 from trainer.report.intervals import LEVELS, SpreadBins
 from trainer.report.outcomes import Profile
@@ -35,6 +37,23 @@ def learning_curve(curves: Mapping[str, Mapping[str, Sequence[Point]]], own: str
     for flow, points in _others(curves, own):
         axes.plot(*_labelled(points), color=_FAINT, marker=".", linewidth=1.2, zorder=1.5, label=_short(flow))
     axes.set(xlabel="labelled images", ylabel="on the test split", ylim=(0, 1.02))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return _with_legend(axes)
+
+
+def outlook(known: Outlook) -> Figure:
+    """Measured AP over labelled images with its standard error, the estimated curve in its band, and what the next runs may measure."""
+    axes = canvas.axes(height=3.4)
+    images = [one.labelled_images for one in known.curve]
+    axes.fill_between(images, [one.low for one in known.curve], [one.high for one in known.curve], color=_FAINT, alpha=0.45, linewidth=0)
+    axes.plot(images, [one.ap for one in known.curve], color=_FIRST, label="estimated")
+    runs, last = known.measured, known.measured[-1].labelled_images
+    errors = [one.standard_error for one in runs]
+    axes.errorbar([r.labelled_images for r in runs], [r.ap for r in runs], errors, fmt="o", color=_FIRST, markersize=5, label="measured")
+    below, above = [one.ap - one.ap_low for one in known.steps], [one.ap_high - one.ap for one in known.steps]
+    steps = [last + one.more for one in known.steps]
+    axes.errorbar(steps, [one.ap for one in known.steps], [below, above], fmt="s", color=_SECOND, markersize=4, label="next runs")
+    axes.set(xlabel="labelled images", ylabel="AP on the test split")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return _with_legend(axes)
 
@@ -162,6 +181,24 @@ def pool(confidence: np.ndarray) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(axis="x", visible=False)
     return cast(Figure, axes.figure)
+
+
+def returned(batches: Sequence[ReturnedBatch]) -> Figure:
+    """Seconds an image over the batches in their order: with drafts, drawing every box, and as expected where that is known."""
+    axes = canvas.axes(height=3.4)
+    lines = {
+        "with drafts": [one.seconds_an_image for one in batches],
+        "drawing all": [one.drawing_an_image for one in batches],
+        "expected": [one.expected_an_image for one in batches],
+    }
+    places = np.arange(1, len(batches) + 1)
+    for (colour, marker, line), (label, seconds) in zip(_MARKS, lines.items(), strict=True):
+        known = [np.nan if value is None else value for value in seconds]
+        if not np.isnan(known).all():
+            axes.plot(places, known, color=colour, marker=marker, linestyle=line, markersize=5, label=label)
+    axes.set(xlabel="batches in the order they came back", ylabel="seconds an image", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    return _with_legend(axes)
 
 
 def _others(curves: Mapping[str, Mapping[str, Sequence[Point]]], own: str) -> list[tuple[str, Sequence[Point]]]:
