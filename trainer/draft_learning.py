@@ -95,7 +95,7 @@ def learn(work: Work, run: str, found: Evidence, batches: Sequence[BatchDiff], b
 
 
 def returned(blobs: Blobs, uploads: Iterable[str]) -> list[BatchDiff]:
-    """The diffs of these reviewed uploads; those that answer no drafts, such as imported labels, are left out.
+    """The diffs of these reviewed uploads; those that answer no drafts, such as imported labels and labels looked at again, are left out.
 
     What of them cannot be read was reported when the labelled set was gathered.
     """
@@ -103,7 +103,7 @@ def returned(blobs: Blobs, uploads: Iterable[str]) -> list[BatchDiff]:
     for name in sorted(uploads, key=layout.version_of_reviewed):
         by_batch.setdefault(layout.batch_of_reviewed(name) or "", []).append(name)
     known = [Reviewed(batch, tuple(names), 0.0) for batch, names in by_batch.items() if batch and blobs.exists(layout.batch_totag(batch))]
-    return list(batch_diffs.read_all(blobs, known))
+    return batch_diffs.of_drafts(batch_diffs.read_all(blobs, known))
 
 
 def experience(blobs: Blobs, batches: Iterable[BatchDiff]) -> Seen:

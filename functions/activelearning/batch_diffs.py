@@ -77,6 +77,11 @@ class BatchDiff:
         return self.handout.tagger if self.handout and self.handout.tagger else "unknown"
 
     @property
+    def is_review(self) -> bool:
+        """Whether people's labels were looked at again: then it says nothing of a model's drafts."""
+        return self.handout is not None and self.handout.review
+
+    @property
     def day(self) -> str:
         """When it came back, as `2026-11-21`."""
         return utc(self.returned_at)[:10]
@@ -135,9 +140,14 @@ def read_all(blobs: Blobs, reviewed: Sequence[Reviewed]) -> Iterator[BatchDiff]:
         yield from pool.map(lambda one: read(blobs, one), reviewed)
 
 
+def of_drafts(found: Iterable[BatchDiff]) -> list[BatchDiff]:
+    """Without the batches in which labels were looked at again."""
+    return [one for one in found if not one.is_review]
+
+
 def newest(blobs: Blobs, most: int) -> list[BatchDiff]:
-    """The diffs of the batches that came back last, at most so many, the last one last."""
-    return list(read_all(blobs, listed(blobs)[-most:]))
+    """The diffs of drafts among the batches that came back last, at most so many, the last one last."""
+    return of_drafts(read_all(blobs, listed(blobs)[-most:]))
 
 
 def read(blobs: Blobs, reviewed: Reviewed) -> BatchDiff:

@@ -1,6 +1,7 @@
 """`activelearning diff`: what people made of the drafts they were handed, as a table, as JSON, and box by box as a CSV file.
 
-Rule: it only reads; the file it writes is a new one. A batch that cannot be read costs a warning, not the others.
+Rule: it only reads; the file it writes is a new one. A batch that cannot be read costs a warning, not the others. Batches of labels that
+were looked at again are left out, for they say nothing of drafts; each is shown by its name.
 """
 
 import argparse
@@ -67,7 +68,9 @@ def _diffs(blobs: Blobs, batch: str) -> list[BatchDiff]:
     listed = batch_diffs.listed(blobs, prefix)
     if batch and not listed:
         raise UserError(f"batch {batch} has not come back, or there is no such batch: `activelearning status` names those that are out")
-    return list(progress(batch_diffs.read_all(blobs, listed), "comparing batches", len(listed)))
+    found = progress(batch_diffs.read_all(blobs, listed), "comparing batches", len(listed))
+    # who names a batch wants to see it, whatever it was
+    return list(found) if batch else batch_diffs.of_drafts(found)
 
 
 def _by(key: Callable[[BatchDiff], str]) -> Callable[[Sequence[BatchDiff], CostModel], list[Row]]:

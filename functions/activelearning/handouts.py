@@ -28,12 +28,13 @@ _LATEST = 32_503_680_000.0
 @dataclass(frozen=True, slots=True)
 class Handout:
     """One claim. `model` is the run whose drafts were shown, empty where that is not known; `images` holds what was expected of each image,
-    nothing where nothing was."""
+    nothing where nothing was. `review` says that what was shown were people's labels, to be looked at again, and no drafts."""
 
     tagger: str
     claimed_at: float
     model: str = ""
     images: Mapping[str, Expected] = field(default_factory=dict)
+    review: bool = False
 
     def expected(self, images: Iterable[str]) -> Expected | None:
         """What was expected of these images; None unless something was of every one."""
@@ -66,7 +67,8 @@ def hand_out(blobs: Blobs, batch: Batch, rows: Sequence[ImageLabels], offered: O
     same = offered.of(batch.totag)
     images = dict(zip((labels.image for labels in rows), _expected(rows, same, settings, wanted), strict=False))
     with suppress(BlobExists):
-        blobs.create(layout.batch_handout(batch.id), _encode(Handout(batch.tagger, batch.claimed_at, same.model, images)))
+        found = Handout(batch.tagger, batch.claimed_at, same.model, images, layout.is_review(batch.totag))
+        blobs.create(layout.batch_handout(batch.id), _encode(found))
 
 
 def next_images(blobs: Blobs, current: State, offered: Offer, settings: Settings, count: int) -> Expected | None:
@@ -122,7 +124,7 @@ def _decode(found: dict[str, Any]) -> Handout:
         raise ValueError("the tagger or the model has no name")
     layout.check_blob_name(layout.drafts(model or "none"))
     images = {str(image): _expectation(*numbers) for image, numbers in dict(found["images"]).items()}
-    return Handout(tagger, _seconds(found["claimed_at"]), model, images)
+    return Handout(tagger, _seconds(found["claimed_at"]), model, images, found.get("review") is True)
 
 
 def _expectation(seconds: Any, drawing: Any, missed: Any) -> Expected:

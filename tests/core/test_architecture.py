@@ -26,7 +26,7 @@ ALLOWED_LAZILY = {"images.py": {"PIL"}, "intact.py": {"PIL"}, "store/": {"azure"
 }
 """What modules of the core may import beyond the standard library: when they are loaded, and inside functions."""
 
-PREFIXES = ("batches/", "totag/", "tagged/", "models/", "journal/", "predictions/", "failures/", "autolabelled/")
+PREFIXES = ("batches/", "totag/", "tagged/", "models/", "journal/", "predictions/", "failures/", "autolabelled/", "review/")
 
 
 @cache

@@ -48,11 +48,12 @@ def store(request: pytest.FixtureRequest) -> Store:
     return made
 
 
-def hand_out(store: Store, batch: str, *images: ImageLabels, tagger: str = "ann", offered: Offer | None = None) -> None:
+def hand_out(
+    store: Store, batch: str, *images: ImageLabels, tagger: str = "ann", offered: Offer | None = None, totag: str = "totag/main/1.csv"
+) -> None:
     """As a claim and a download do."""
     claimed = tuple(Claimed(one.image, 0, 1) for one in images)
-    offer = offered or Offer("totag/main/1.csv")
-    handouts.hand_out(store.labels, Batch(batch, tagger, "totag/main/1.csv", claimed, 5.0, 9.0), images, offer, SETTINGS, Wanted())
+    handouts.hand_out(store.labels, Batch(batch, tagger, totag, claimed, 5.0, 9.0), images, offered or Offer(totag), SETTINGS, Wanted())
     store.labels.create(layout.batch_totag(batch), table.table_bytes(images))
 
 
@@ -99,6 +100,15 @@ def test_imported_labels_and_batches_that_are_out_are_no_diffs(store: Store) -> 
     hand_in(store, "import-1", reviewed("a.jpg", DRAFTS[0]))
     hand_out(store, "out", image("b.jpg", DRAFTS[0]))
     assert batch_diffs.listed(store.labels) == [] and batch_diffs.newest(store.labels, 5) == []
+
+
+def test_labels_that_were_looked_at_again_are_no_drafts(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    hand_out(store, "again", image("a.jpg", mine("cat", 0.1)), totag=layout.review("main/1"))
+    hand_in(store, "again", reviewed("a.jpg"))
+    assert batch_diffs.newest(store.labels, 10) == []
+    assert json.loads(_ran(store, capsys, "--json")[1])["rows"] == []
+    (row,) = json.loads(_ran(store, capsys, "--batch", "again", "--json")[1])["rows"]
+    assert (row["key"], row["deleted"]) == ("again", 1)
 
 
 def test_a_batch_of_an_older_version_has_an_unknown_tagger(store: Store) -> None:
