@@ -56,10 +56,25 @@ def write(work: Work, run: str, test: HeldOut, parent: Commit | None) -> None:
     work.tell(_told(learned))
 
 
+def relearn(work: Work, run: str, test: HeldOut) -> None:
+    """Learn a run's drafts again, as another calibration states their probabilities; what people did with drafts stays as it is known.
+
+    Where nothing was learned there is nothing to do.
+    """
+    old = drafts_record.read(work.store.labels, run)
+    if old:
+        seen = Seen(old.experience, old.missed_experience)
+        drafts_record.replace(work.store.labels, _learned(work, run, _evidence(work, run, test), seen, old.returned))
+
+
 def learn(work: Work, run: str, found: Evidence, batches: Sequence[BatchDiff], before: LearnedDrafts | None) -> LearnedDrafts:
     """What the evidence says, weighed by what people did with earlier drafts; `before` is the record of the model before."""
-    classes, costs = work.settings.classes, cost.model(work.settings.costs)
     seen = added_up(before, experience(work.store.labels, batches))
+    return _learned(work, run, found, seen, _summary(batches, cost.model(work.settings.costs)))
+
+
+def _learned(work: Work, run: str, found: Evidence, seen: Seen, returned: Returned) -> LearnedDrafts:
+    classes, costs = work.settings.classes, cost.model(work.settings.costs)
     factors, other = factors_of(seen.by_class, classes)
     low = work.settings.drafts.min_confidence
     weights = np.array([factors[name] for name in classes])
@@ -90,7 +105,7 @@ def learn(work: Work, run: str, found: Evidence, batches: Sequence[BatchDiff], b
         missed_factor=_factor(*seen.missed),
         experience=seen.by_class,
         missed_experience=seen.missed,
-        returned=_summary(batches, costs),
+        returned=returned,
     )
 
 

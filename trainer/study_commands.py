@@ -66,7 +66,7 @@ def say(line: str) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    from trainer import calibrating
+    from trainer import calibrating, draft_learning
     from trainer.calibration import Options
 
     chosen = {name: value for name in ("detection", "closed_set", "box") if (value := getattr(arguments, name))}
@@ -74,6 +74,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     fitted = calibrating.fit(study.work, study.held_out, options)
     if not arguments.dry_run:
         calibrating.replace(study.work, study.run, fitted)
+        draft_learning.relearn(study.work, study.run, study.held_out)
     figures = {when: asdict(getattr(fitted, when)) for when in ("before", "after")}
     found = {"model": study.run, "options": asdict(options), **asdict(fitted.sample), **figures}
     emit(arguments, found, "\n".join([f"model {study.run}, {plural(len(study.held_out), 'test image')}", *_figure_lines(figures)]))

@@ -1,6 +1,7 @@
 """`models/<run>/drafts.json` in the store: what was learned of a model's drafts, read and written.
 
-Rule: created once; whatever stands there is checked before it is believed, and what makes no sense is one sentence.
+Rule: created once, and replaced only with the model's calibration; whatever stands there is checked before it is believed, and what makes
+no sense is one sentence.
 """
 
 import json
@@ -36,6 +37,12 @@ def create(blobs: Blobs, learned: LearnedDrafts) -> None:
     """Write what was learned of a run's drafts; what an earlier attempt wrote stays."""
     with suppress(BlobExists):
         blobs.create(layout.drafts(learned.run), to_json(learned))
+
+
+def replace(blobs: Blobs, learned: LearnedDrafts) -> None:
+    """Put what was learned of a run's drafts in the place of what was before. Raises `BlobChanged` when a rival does at this moment."""
+    name = layout.drafts(learned.run)
+    blobs.replace(name, to_json(learned), blobs.read(name).etag)
 
 
 def to_json(learned: LearnedDrafts) -> bytes:

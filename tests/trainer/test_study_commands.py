@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from activelearning import commits, labelled, layout, outlook_shown, overview, project_file, state, table
+from activelearning import commits, drafts_record, labelled, layout, outlook_shown, overview, project_file, state, table
 from activelearning.settings import Policy, Prediction, Settings
 from activelearning.state import PREDICT, Job
 from activelearning.store import Store, open_store
@@ -87,6 +87,17 @@ def test_calibrate_shows_and_keeps(folder: Path, capsys: pytest.CaptureFixture[s
     assert after and after.options.detection == "ts_all"
     assert main(["calibrate", str(folder)]) == 0
     assert "d_ece" in capsys.readouterr().out
+
+
+def test_with_another_calibration_the_drafts_are_learned_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blobs = open_store(str(folder)).labels
+    learned = drafts_record.read(blobs, "main/1")
+    assert learned
+    drafts_record.replace(blobs, replace(learned, other=0.123, objects=99.0, missed_factor=1.5, missed_experience=(10.0, 0.0)))
+    _said(capsys, "calibrate", folder, "--detection", "platt_all")
+    after = drafts_record.read(blobs, "main/1")
+    assert after and (after.other, after.objects) != (0.123, 99.0)
+    assert after.missed_experience == (10.0, 0.0), "what people did is still known"
 
 
 def test_a_calibration_is_not_changed_under_a_prediction(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
