@@ -81,9 +81,7 @@ def evidence(judged: Judged, sizes: Sequence[tuple[int, int]], classes: Sequence
 
     A box that rounding leaves without area stands in no table and is left out.
     """
-    extent = np.array(sizes, np.float64).reshape(-1, 2)[judged.image]
-    corners = (judged.detections.xyxy / np.tile(extent, 2)).clip(0, 1).round(DECIMALS)
-    listed = np.flatnonzero((corners[:, 0] < corners[:, 2]) & (corners[:, 1] < corners[:, 3]))
+    corners, listed = _listed(judged, sizes)
     some = judged[listed]
     given = None if probability is None else probability[listed].astype(np.float64)
     labels = _labels(some, corners[listed], sizes, classes, given)
@@ -93,6 +91,19 @@ def evidence(judged: Judged, sizes: Sequence[tuple[int, int]], classes: Sequence
     whole = Evidence(labels, some.detections.class_id, confidence, given, outcome, np.array(slivers, bool), judged.objects)
     most = min(len(labels), MOST_IMAGES)
     return whole.of_images(np.linspace(0, max(len(labels) - 1, 0), most).round().astype(np.int64))
+
+
+def shown(
+    judged: Judged, sizes: Sequence[tuple[int, int]], classes: Sequence[str], probability: np.ndarray | None, rules: DraftRules
+) -> np.ndarray:
+    """(N,) bool: which detections a person is shown by the rules; arguments as in `evidence`."""
+    corners, listed = _listed(judged, sizes)
+    given = None if probability is None else probability[listed].astype(np.float64)
+    mask, start = np.zeros(len(judged), bool), 0
+    for one in _labels(judged[listed], corners[listed], sizes, classes, given):
+        mask[listed[[start + index for index in kept(one, rules)]]] = True
+        start += len(one.boxes)
+    return mask
 
 
 def gains(found: Evidence, costs: CostModel, factors: np.ndarray | None = None) -> np.ndarray:
@@ -108,6 +119,13 @@ def gains(found: Evidence, costs: CostModel, factors: np.ndarray | None = None) 
 def seconds_an_image(found: Evidence, saved: float, costs: CostModel) -> float:
     """The work on an image when its drafts save so many seconds in all images."""
     return costs.open + (costs.draw_seconds(float(found.objects.sum())) - saved) / max(len(found.labels), 1)
+
+
+def _listed(judged: Judged, sizes: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (N, 4) as a table lists them, and the indices of the boxes that it lists."""
+    extent = np.array(sizes, np.float64).reshape(-1, 2)[judged.image]
+    corners = (judged.detections.xyxy / np.tile(extent, 2)).clip(0, 1).round(DECIMALS)
+    return corners, np.flatnonzero((corners[:, 0] < corners[:, 2]) & (corners[:, 1] < corners[:, 3]))
 
 
 def _labels(

@@ -7,12 +7,12 @@ from dataclasses import asdict
 import numpy as np
 from PIL import Image
 
-from activelearning import autolabels, batch_diffs, claims, cost, journal, layout, outlook_shown
+from activelearning import autolabels, batch_diffs, claims, cost, drafts_record, journal, layout, learned_drafts, outlook_shown
 from activelearning.batch_diffs import BatchDiff
 from activelearning.cost import CostModel
 from activelearning.errors import BlobExists
 from activelearning.labels import ImageLabels
-from trainer import budgets, calibrating, calibration, performance, report, uncertainties
+from trainer import budgets, calibrating, calibration, draft_evidence, performance, report, uncertainties
 from trainer.budgets import Budget
 from trainer.calibration import Calibrated, Calibration
 from trainer.report import EvaluatedImage, Facts, Pool, Report, ReturnedBatch, Separation
@@ -86,6 +86,7 @@ def _facts(study: Study, made_at: float, pool: Iterable[ImageLabels]) -> Facts:
         images=tuple(EvaluatedImage(name, size, truth) for name, size, truth in names),
         image=lambda name: _image(study, name),
         shown_from=settings.drafts.min_confidence,
+        shown=_shown(study, calibrated),
         probability=None if calibrated is None else calibrated.probability,
         std=None if calibrated is None else calibrated.total,
         uncertainties=values,
@@ -101,6 +102,17 @@ def _facts(study: Study, made_at: float, pool: Iterable[ImageLabels]) -> Facts:
 def _out_of_fold(study: Study, fitted: Calibration | None) -> Calibrated | None:
     # what is shown must not have been learned from the very boxes it is shown of
     return fitted and calibration.cross_fitted(study.judged, study.sizes, fitted.options)
+
+
+def _shown(study: Study, calibrated: Calibrated | None) -> np.ndarray | None:
+    """Which detections people are shown, where thresholds were learned."""
+    learned, settings = drafts_record.read(study.work.store.labels, study.run), study.work.settings
+    if learned is None or not settings.drafts.learned:
+        return None
+    probability = None if calibrated is None else calibrated.probability
+    return draft_evidence.shown(
+        study.judged, study.held_out.sizes, settings.classes, probability, learned_drafts.rules(settings.drafts, learned)
+    )
 
 
 def _image(study: Study, name: str) -> Image.Image | None:

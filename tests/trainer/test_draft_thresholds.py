@@ -64,6 +64,26 @@ def test_neighbouring_floats_keep_their_sides() -> None:
     assert low < threshold <= high
 
 
+@pytest.mark.parametrize(
+    ("rules", "confidences"),
+    [
+        (fixed(0.5), [0.75, 0.5, 0.5]),
+        (DraftRules({"deer": 0.6}, other=0.3), [0.75, 0.5]),
+        (DraftRules(other=0.1, duplicates=True), [0.75, 0.25, 0.5]),
+        (fixed(0.9), []),
+    ],
+)
+def test_what_is_shown_is_said_of_each_detection(rules: DraftRules, confidences: list[float]) -> None:
+    found = [
+        found_in(((0, 0, 10, 9), 0.75, 0), ((0, 0, 10, 8), 0.5, 0), ((30, 30, 40, 40), 0.25, 1)),
+        # no table lists a box outside of its image
+        found_in(((100, 0, 120, 6), 0.5, 1), ((300, 300, 310, 310), 0.99, 1)),
+    ]
+    judged = judge(found, [truth_of((DEER, 0)), truth_of((FOX, 1))], 2)
+    shown = draft_evidence.shown(judged, [SIZE] * 2, CLASSES, None, rules)
+    assert sorted(judged.detections.confidence[shown].tolist()) == sorted(confidences)
+
+
 def scene() -> Evidence:
     """A deer kept and found twice, a fox nudged, and one that nobody found."""
     found = [

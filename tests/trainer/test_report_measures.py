@@ -110,7 +110,8 @@ def test_of_equal_cells_the_peak_is_the_topmost_and_leftmost():
 @pytest.mark.parametrize("seed", range(4))
 def test_correct_false_and_missed_are_those_of_pycocotools(seed: int):
     known = facts(images=12, seed=seed)
-    kept = outcomes.drafts(known.judged, 0.4)
+    kept = outcomes.drafts(known.judged, known)
+    assert known.shown_from == 0.4
     counted = [(one.correct, one.false, one.missed) for one in outcomes.scores(known.judged, known.images, kept)]
     found = outcomes.found_objects(known.judged, known.images, kept)
     by_coco = _coco_matches(known, 0.4)

@@ -98,9 +98,10 @@ class Facts:
     `made_at` is a moment in UTC as `2026-11-21T17:40:00Z`. `performance` holds the rows of `performance.csv`, of every iteration, as
     numbers or as text. `judged` are the N detections in the `images` of the test split, image by image in the same order, None without
     a split. `image` loads an image by name, upright, None when it cannot be read. `shown_from` is the confidence from which people are
-    shown a draft. `probability` (N,) is the calibrated probability of being right and `std` (N, 4) the calibrated standard deviations
-    of the corners in pixels, each None without a calibration. `uncertainties` (N,) by name, larger where the model is less sure.
-    `budget` is the share that `separations` keep or remove. `calibration` has each metric before and after.
+    shown a draft; where thresholds were learned, `shown` (N,) bool says of each detection whether they are. `probability` (N,) is the
+    calibrated probability of being right and `std` (N, 4) the calibrated standard deviations of the corners in pixels, each None without
+    a calibration. `uncertainties` (N,) by name, larger where the model is less sure. `budget` is the share that `separations` keep or
+    remove. `calibration` has each metric before and after.
     `outlook` is what more labelled images would bring, None where the run has none.
     """
 
@@ -112,6 +113,7 @@ class Facts:
     images: Sequence[EvaluatedImage]
     image: Callable[[str], Image.Image | None]
     shown_from: float
+    shown: np.ndarray | None = None
     probability: np.ndarray | None = None
     std: np.ndarray | None = None
     uncertainties: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -127,6 +129,7 @@ class Facts:
         images, count = (len(self.judged.objects), len(self.judged)) if self.judged is not None else (0, 0)
         if len(self.images) != images:
             raise ValueError(f"images must be the {images} that were judged, not {len(self.images)}")
+        _check("shown", self.shown, (count,))
         _check("probability", self.probability, (count,))
         _check("std", self.std, (count, 4))
         for name, values in self.uncertainties.items():

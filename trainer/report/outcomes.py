@@ -1,6 +1,6 @@
 """What an annotator would have been shown of the test split: correct and false drafts, objects missed, images from best to worst.
 
-Rule: a draft is a detection at least as confident as the threshold; it is correct as `Judged.correct` says, at an IoU of 0.5.
+Rule: a draft is a detection that people are shown; it is correct as `Judged.correct` says, at an IoU of 0.5.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ import numpy as np
 
 from trainer.ground_truth import GroundTruth
 from trainer.judged import Judged
-from trainer.report.facts import EvaluatedImage
+from trainer.report.facts import EvaluatedImage, Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class Profile:
     false_removed: float | None
 
 
-def drafts(judged: Judged, shown_from: float) -> np.ndarray:
+def drafts(judged: Judged, facts: Facts) -> np.ndarray:
     """(N,) bool: the detections that people are shown."""
-    return judged.detections.confidence >= shown_from
+    return judged.detections.confidence >= facts.shown_from if facts.shown is None else facts.shown
 
 
 def found_objects(judged: Judged, images: Sequence[EvaluatedImage], kept: np.ndarray) -> list[np.ndarray]:

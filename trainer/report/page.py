@@ -54,7 +54,7 @@ def _tiles(facts: Facts) -> Markup:
 def _draft_tiles(facts: Facts) -> list[Markup]:
     if facts.judged is None:
         return [markup.tile("Objects found", markup.UNKNOWN), markup.tile("Drafts correct", markup.UNKNOWN)]
-    kept = outcomes.drafts(facts.judged, facts.shown_from)
+    kept = outcomes.drafts(facts.judged, facts)
     found = outcomes.profile(facts.judged, kept, "drafts").objects_found
     correct = float(facts.judged.correct()[kept].mean()) if kept.any() else None
     return [

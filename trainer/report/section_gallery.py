@@ -25,7 +25,7 @@ def section(facts: Facts) -> Section:
     title, judged = "The worst and the best images", facts.judged
     if judged is None or not facts.images:
         return Section("images", title, markup.absent(NO_SPLIT, SPLIT_REMEDY))
-    kept = outcomes.drafts(judged, facts.shown_from)
+    kept = outcomes.drafts(judged, facts)
     scored = outcomes.scores(judged, facts.images, kept)
     found = outcomes.found_objects(judged, facts.images, kept)
     parts = [_LEAD, _legend(facts)]

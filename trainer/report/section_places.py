@@ -49,7 +49,7 @@ Shown = tuple[Markup, Plot | None]
 
 
 def _counts(facts: Facts, judged: Judged) -> Iterator[Shown]:
-    kept = outcomes.drafts(judged, facts.shown_from)
+    kept = outcomes.drafts(judged, facts)
     found = outcomes.found_objects(judged, facts.images, kept)
     objects = [one.truth.xyxy / np.tile(one.size, 2) for one in facts.images]
     false = kept & ~judged.correct()
@@ -70,7 +70,7 @@ def _count_map(facts: Facts, name: str, title: str, unit: str, fractions: np.nda
 
 
 def _uncertainties(facts: Facts, judged: Judged) -> Iterator[Shown]:
-    kept = outcomes.drafts(judged, facts.shown_from)
+    kept = outcomes.drafts(judged, facts)
     fractions = _fractions(facts, judged, kept)
     if not facts.uncertainties:
         yield markup.absent("Uncertainties: this model states none.", "Train a detector that predicts a spread."), None

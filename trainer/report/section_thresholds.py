@@ -41,7 +41,7 @@ _LEAD = markup.lead("A good threshold removes false detections and keeps correct
 def _profiles(facts: Facts, judged: Judged) -> list[Profile]:
     """All detections, the drafts, and what the strongest uncertainty's threshold keeps, if there is one."""
     everything = outcomes.profile(judged, np.ones(len(judged), bool), "all detections")
-    drafts = outcomes.profile(judged, outcomes.drafts(judged, facts.shown_from), "drafts, by confidence")
+    drafts = outcomes.profile(judged, outcomes.drafts(judged, facts), "drafts")
     best = strongest(facts)
     if best is None or best.threshold is None or best.uncertainty not in facts.uncertainties:
         return [everything, drafts]
@@ -50,10 +50,16 @@ def _profiles(facts: Facts, judged: Judged) -> list[Profile]:
 
 
 def _spider_caption(facts: Facts, drafts: Profile) -> list[str]:
-    said = ["Drafts are the detections with a confidence of at least ", number("drafts.shown_from", facts.shown_from, "short")]
-    said += ["; they keep ", number("drafts.correct_kept", drafts.correct_kept, "share"), " of the correct detections and remove "]
+    said = ["Drafts are the detections ", *_which(facts), "; they keep ", number("drafts.correct_kept", drafts.correct_kept, "share")]
+    said += [" of the correct detections and remove "]
     said += [number("drafts.false_removed", drafts.false_removed, "share"), " of the false ones. So annotators find "]
     return [*said, number("drafts.objects_found", drafts.objects_found, "share"), " of all objects drawn already."]
+
+
+def _which(facts: Facts) -> list[str]:
+    if facts.shown is not None:
+        return ["that save people time, from the threshold of each class on that was learned with this model"]
+    return ["with a confidence of at least ", number("drafts.shown_from", facts.shown_from, "short")]
 
 
 def _separations(facts: Facts) -> Markup:
