@@ -101,6 +101,9 @@ class Selection:
         str, f"Prefer images of classes that are predicted rarely: {', '.join(CLASS_WEIGHTS)}.", one_of(CLASS_WEIGHTS)
     ] = "none"
     per_second: Annotated[bool, "Divide the score by the seconds that a person is expected to need for the image."] = False
+    random_share: Annotated[
+        float, "This share of the images is drawn by lot, so that people see some of what the model is sure of too.", between(0, 1)
+    ] = 0.0
     near_duplicates: Annotated[
         int, "Of images whose 64-bit hashes differ in at most so many bits, all but one come last; 0: do not look.", between(0, 12)
     ] = 0

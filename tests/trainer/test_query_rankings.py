@@ -46,6 +46,7 @@ _selections = st.builds(
     order=st.sampled_from(settings.ORDERS),
     class_weights=st.sampled_from(settings.CLASS_WEIGHTS),
     per_second=st.booleans(),
+    random_share=st.sampled_from([0.0, 0.3]),
 )
 
 
@@ -76,7 +77,7 @@ def test_every_image_is_ranked_once_whatever_order_they_come_in(
 
     assert sorted(found) == sorted(one.image for one in images)
     assert list(found.items()) == list(scores(shuffled, selection, _extra(images, selection)).items())
-    if selection.order == "highest" and selection.strategy != "class-stratified-random":
+    if selection.order == "highest" and selection.strategy != "class-stratified-random" and not selection.random_share:
         assert list(found) == sorted(found, key=lambda name: (-found[name], name))
 
 
@@ -279,6 +280,23 @@ def test_lowest_comes_first_and_ties_go_by_name() -> None:
 
     assert list(scores(images, Selection("entropy", order="lowest"))) == ["d.jpg", "b.jpg", "c.jpg", "a.jpg"]
     assert list(scores(images, Selection("entropy"))) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+
+
+def test_a_share_of_the_places_goes_by_lot_evenly() -> None:
+    ranked = modifiers.with_lots(by_score(np.arange(10.0)), np.array([0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.95, 0.8]), 0.25)
+    # every fourth place: the highest lot is that of 8, which came by its score, then that of 0
+    assert ranked.order.tolist() == [9, 8, 7, 0, 6, 5, 4, 3, 2, 1]
+    assert ranked.by_lot is not None and np.flatnonzero(ranked.by_lot).tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(("share", "drawn"), [(0.0, 0), (0.1, 4), (0.5, 20), (1.0, 40)])
+def test_lots_reach_images_that_no_strategy_would_choose(share: float, drawn: int) -> None:
+    images = [image(f"{number:02}.jpg", *([box(entropy=1.0)] if number % 2 else [])) for number in range(40)]
+    found = ranking.rank(pool(images, Selection("entropy")), Selection("entropy", random_share=share), Extra())
+    assert sorted(found.order.tolist()) == list(range(40))
+    assert (0 if found.by_lot is None else int(found.by_lot.sum())) == drawn
+    # images without a box score 0 and would all come last
+    assert any(index % 2 == 0 for index in found.order[:20].tolist()) is bool(drawn)
 
 
 def test_of_each_cluster_the_first_stays_and_the_others_come_last_in_order() -> None:

@@ -1,9 +1,10 @@
-"""What may be done to the ranking of any strategy: weigh it, turn it round, put near-duplicates last.
+"""What may be done to the ranking of any strategy: weigh it, turn it round, mix lots in, put near-duplicates last.
 
 Rule: a weight above 1 never makes an image come later, whatever the sign of its score. Sources: class weights, lowest first and spread
 are "perc", "bottomk" and "nee" of "uncertainty-detection-autolabeling" (Continental, 2024).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -67,6 +68,21 @@ def in_order(ranking: Ranking, order: str) -> Ranking:
     return replace(ranking, order=ORDERS[order](ranking))
 
 
+def with_lots(ranking: Ranking, lots: np.ndarray, share: float) -> Ranking:
+    """The same ranking with a share of its places, evenly spread, given to images in the order of their lots (N,), highest first.
+
+    So a person sees some of what the model is sure of, or sees nothing in, however wrong it is (epsilon-greedy exploration).
+    """
+    drawn, ranked = iter(np.argsort(-lots, kind="stable").tolist()), iter(ranking.order.tolist())
+    by_lot, taken, order = np.zeros(len(lots), bool), np.zeros(len(lots), bool), []
+    for place in range(len(lots)):
+        is_lot = math.floor((place + 1) * share) > math.floor(place * share)
+        index = next(index for index in (drawn if is_lot else ranked) if not taken[index])
+        by_lot[index], taken[index] = is_lot, True
+        order.append(index)
+    return replace(ranking, order=np.array(order, np.int64), by_lot=by_lot)
+
+
 def without_duplicates(ranking: Ranking, clusters: np.ndarray) -> Ranking:
     """The first image of each cluster as before, then, in their order, the others; `clusters` (N,) int, equal for near-duplicates.
 
@@ -79,4 +95,4 @@ def without_duplicates(ranking: Ranking, clusters: np.ndarray) -> Ranking:
     new = (stands != order) & (duplicate_of[order] < 0)
     duplicate_of[order[new]] = stands[new]
     late = duplicate_of[order] >= 0
-    return Ranking(np.concatenate([order[~late], order[late]]), ranking.score, duplicate_of)
+    return replace(ranking, order=np.concatenate([order[~late], order[late]]), duplicate_of=duplicate_of)

@@ -5,7 +5,7 @@ Rule: equal candidates, settings and extras give an equal ranking. Class balance
 """
 
 from activelearning.settings import Selection
-from trainer.query import modifiers
+from trainer.query import modifiers, sampling
 from trainer.query.candidates import Candidates
 from trainer.query.measures import MEASURES
 from trainer.query.registry import STRATEGIES
@@ -36,6 +36,8 @@ def rank(candidates: Candidates, selection: Selection, extra: Extra) -> Ranking:
             raise ValueError("a score per second needs the expected seconds of each image")
         ranking = modifiers.weighted(ranking, 1 / extra.seconds)
     ranking = modifiers.in_order(ranking, selection.order)
+    if selection.random_share:
+        ranking = modifiers.with_lots(ranking, sampling.lots(candidates, selection.seed), selection.random_share)
     for clusters in (extra.clusters, extra.bursts):
         ranking = ranking if clusters is None else modifiers.without_duplicates(ranking, clusters)
     return ranking

@@ -46,12 +46,14 @@ class Ranking:
     """N images in the order to review them: `order` (N,) int64 holds each index once; `score` (N,) float64, higher comes earlier.
 
     A strategy that picks one image after the other gives as score what each was worth when it was picked. `duplicate_of` (N,) int64 is
-    the image that stands for a suppressed near-duplicate, -1 elsewhere; None where nobody looked.
+    the image that stands for a suppressed near-duplicate, -1 elsewhere; None where nobody looked. `by_lot` (N,) bool are the images that
+    stand where they stand by lot; None where none does.
     """
 
     order: np.ndarray
     score: np.ndarray
     duplicate_of: np.ndarray | None = None
+    by_lot: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.order) != len(self.score) or (np.bincount(self.order, minlength=len(self.score)) != 1).any():

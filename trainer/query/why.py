@@ -12,7 +12,7 @@ from trainer.query import measures, uncertainty
 from trainer.query.candidates import Candidates
 from trainer.query.strategy import Extra, Ranking
 
-AUDIT = "audit"
+AUDIT, BY_LOT = "audit", "by lot"
 
 
 def reasons(candidates: Candidates, selection: Selection, ranking: Ranking, extra: Extra) -> Callable[[int], str]:
@@ -21,6 +21,8 @@ def reasons(candidates: Candidates, selection: Selection, ranking: Ranking, extr
 
     def reason(index: int) -> str:
         stands = -1 if ranking.duplicate_of is None else int(ranking.duplicate_of[index])
+        if stands < 0 and ranking.by_lot is not None and ranking.by_lot[index]:
+            return BY_LOT
         return of_strategy(index) if stands < 0 else f"{_likeness(index, stands, extra)} {candidates.images[stands]}"
 
     return reason
