@@ -83,7 +83,7 @@ def download(store: Store, folder: Path, order: Order, now: float, progress: Pro
     expires_at, rows = _claimed(claim, store, folder, manifest, order.wanted, now)
     if not manifest.images:
         manifest = batch_folder.write_manifest(folder, replace(manifest, images=batch_folder.local_names(rows)))
-    handout = handouts.read(store.labels, manifest.batch)
+    handout, damage = handouts.if_intact(store.labels, manifest.batch)
     rules = _rules(store, settings, order.wanted, handout)
     drafts = map(label_review.as_labelled, rows) if manifest.review else (_drafts(labels, rules) for labels in rows)
     pairs = list(zip(manifest.images, drafts, strict=True))
@@ -92,7 +92,7 @@ def download(store: Store, folder: Path, order: Order, now: float, progress: Pro
         label_review.write_suspicions(store.labels, folder, manifest.batch, [one.local for one in fetched])
     done = _lay_out(store, folder, manifest, fetched, settings, expires_at)
     expected = handout.expected(local.image for local in done.manifest.usable) if handout else None
-    return replace(done, expected=expected)
+    return replace(done, expected=expected, problems=(*damage, *done.problems))
 
 
 def _check(order: Order, settings: Settings) -> None:

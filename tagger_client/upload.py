@@ -7,7 +7,7 @@ What was handed in before from this folder is not handed in again; a corrected i
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -51,20 +51,24 @@ def upload(store: Store, folder: Path, given: Path | None, all_reviewed: bool, n
     if not review.fresh:
         if not manifest.uploaded:
             raise UserError(_nothing_reviewed(folder, manifest, review))
-        return _handed(store, manifest, "", review)
+        return _with_seconds(store, manifest, Handed("", review))
     created = _create(store.labels, manifest, table.table_bytes(review.fresh), *_original(review.file, manifest))
-    done = _handed(store, manifest, created, review)
+    done = Handed(created, review)
+    # What is stored is noted before anything else is read: that may be damaged.
     note(store, manifest, done, now)
     batch_folder.mark(folder, uploaded=(*manifest.uploaded, done.name))
-    return done
+    return _with_seconds(store, manifest, done)
 
 
-def _handed(store: Store, manifest: Manifest, name: str, review: BatchReview) -> Handed:
+def _with_seconds(store: Store, manifest: Manifest, done: Handed) -> Handed:
+    """With the work on it, and with what was expected; a handout that cannot be read is a problem and no more."""
+    review = done.review
     reviewed = [labels.image for labels in review.images if labels.review is Review.REVIEWED]
     seconds = cost.model(steps.project(store).costs).review_seconds(len(reviewed), review.totals)
-    handout = handouts.read(store.labels, manifest.batch)
+    handout, damage = handouts.if_intact(store.labels, manifest.batch)
     expected = handout.expected(reviewed) if handout else None
-    return Handed(name, review, seconds, expected.seconds if expected else None)
+    told = replace(review, problems=(*review.problems, *damage))
+    return replace(done, review=told, seconds=seconds, expected_seconds=expected.seconds if expected else None)
 
 
 def _nothing_reviewed(folder: Path, manifest: Manifest, review: BatchReview) -> str:

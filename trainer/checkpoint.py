@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from activelearning.errors import UserError
 from trainer.weights import read_archive
 
 
@@ -33,7 +34,18 @@ class Checkpoint:
     @classmethod
     def from_bytes(cls, encoded: bytes) -> "Checkpoint":
         """The inverse of `to_bytes`. Raises `UserError` when it is no such file."""
-        names = {field.name for field in fields(cls)}
-        return cls(
-            **read_archive(encoded, names, "the run's checkpoint is damaged or of another version; delete it, and the run starts anew")
-        )
+        return cls(**read_archive(encoded, _NAMES, _ADVICE))
+
+
+_NAMES = frozenset(field.name for field in fields(Checkpoint))
+_OLD_NAMES = _NAMES - {"looks"}
+_ADVICE = "the run's checkpoint is damaged or of another version; delete it, and the run starts anew"
+
+
+def is_of_before_0_4(encoded: bytes) -> bool:
+    """Whether it is a checkpoint of a version that drew its batches otherwise, so that no run can go on from it."""
+    try:
+        read_archive(encoded, _OLD_NAMES, _ADVICE)
+    except UserError:
+        return False
+    return True

@@ -11,7 +11,7 @@ from activelearning.errors import BlobExists, BlobMissing
 from activelearning.labels import ImageLabels
 from activelearning.store import Blobs
 from trainer import dataset, detectors, export, training, weights
-from trainer.checkpoint import Checkpoint
+from trainer.checkpoint import Checkpoint, is_of_before_0_4
 from trainer.work import Work
 
 _PARITY_IMAGES = 8
@@ -126,6 +126,9 @@ class _CheckpointKeeper:
         except BlobMissing:
             return None
         self._etag = blob.etag
+        if is_of_before_0_4(blob.content):
+            self._work.tell("the checkpoint is of an older version, so the run starts anew")
+            return None
         checkpoint = Checkpoint.from_bytes(blob.content)
         self._work.tell(f"going on from the checkpoint at iteration {checkpoint.iteration}")
         return checkpoint

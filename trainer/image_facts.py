@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from trainer.letterbox import quiet_pillow
+from trainer.letterbox import DetectorImage, quiet_pillow
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SIDE = 32
@@ -27,6 +27,11 @@ class ImageFacts:
 
     phash: int
     taken: float
+
+
+def of_image(image: DetectorImage, source: bytes | Path) -> ImageFacts:
+    """Of an image as the detector gets it, and its file. The padding is left out: it would make all tall and all wide images alike."""
+    return ImageFacts(perceptual_hash(image.without_padding), time_taken(source))
 
 
 def perceptual_hash(pixels: np.ndarray) -> int:

@@ -63,6 +63,13 @@ class DetectorImage:
     letterbox: Letterbox
     size: tuple[int, int]
 
+    @property
+    def without_padding(self) -> np.ndarray:
+        """The part of the pixels that the image fills, (h, w, 3)."""
+        left, top = self.letterbox.pad
+        width, height = (round(side * scale) for side, scale in zip(self.size, self.letterbox.scale, strict=True))
+        return self.pixels[top : top + height, left : left + width]
+
 
 def input_size(long_side: int, sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """The network input (W, H) for images of `sizes` (w, h): both sides multiples of 32, the longer `long_side` rounded to one.

@@ -16,10 +16,10 @@ import onnxruntime
 
 from activelearning.errors import BlobMissing, UserError
 from activelearning.settings import Prediction
-from trainer import consistency
+from trainer import consistency, image_facts
 from trainer.detections import Detections
 from trainer.detectors import EMBEDDING, family
-from trainer.image_facts import ImageFacts, perceptual_hash, time_taken
+from trainer.image_facts import ImageFacts
 from trainer.letterbox import DetectorImage, read_image
 from trainer.monte_carlo import draw_masks
 
@@ -137,7 +137,7 @@ class Predictor:
         except (UserError, BlobMissing) as error:
             return Failed(name, str(error))
         found, embedding = self._look(image)
-        return Predicted(name, found, image.size, embedding, ImageFacts(perceptual_hash(image.pixels), time_taken(content)))
+        return Predicted(name, found, image.size, embedding, image_facts.of_image(image, content))
 
 
 def _cores() -> int:

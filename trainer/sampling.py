@@ -6,14 +6,17 @@ Rule: step k depends on the seed, k and the examples alone.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Epoch:
-    """How often each example comes in an epoch, on average; a fraction is made up for over several epochs."""
+    """How often each example comes in an epoch, on average; a fraction is made up for over several epochs.
+
+    Two are equal if they are the same object: every step asks for its epoch, and comparing a hundred thousand numbers takes time.
+    """
 
     repeats: tuple[float, ...]
 
@@ -21,7 +24,7 @@ class Epoch:
         if not self.repeats or min(self.repeats) < 0 or not sum(self.repeats) > 0:
             raise ValueError("there must be an example that comes at all, and none less than never")
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Places in an epoch."""
         return max(round(sum(self.repeats)), 1)
@@ -76,10 +79,12 @@ _LEAST_WATCHED = 3
 """Fewer images than this say nothing of when to stop."""
 
 
-def watched(count: int, share: float, seed: int) -> list[int]:
-    """Which of so many examples are looked at instead of learned from until the learning rate falls: a random share of them.
+def watched(repeats: Sequence[float], share: float, seed: int) -> list[int]:
+    """Which examples are looked at instead of learned from until the learning rate falls: a random share of them, by their repeats.
 
-    None where that share is fewer than three images.
+    None where that share is fewer than three images, or where nothing would be left to learn from.
     """
-    some = round(share * count)
-    return sorted(np.random.default_rng([seed, count]).permutation(count)[:some].tolist()) if some >= _LEAST_WATCHED else []
+    some = round(share * len(repeats))
+    drawn = sorted(np.random.default_rng([seed, len(repeats)]).permutation(len(repeats))[:some].tolist())
+    left = sum(repeats) - sum(repeats[index] for index in drawn)
+    return drawn if some >= _LEAST_WATCHED and left > 0 else []

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
@@ -18,7 +18,7 @@ from activelearning.labels import ImageLabels
 from activelearning.ordering import Order, Pool
 from activelearning.settings import Selection
 from activelearning.store import Blobs
-from trainer.query import candidates, ranking, uncertainty, why
+from trainer.query import candidates, ranking, sampling, uncertainty, why
 from trainer.query.candidates import Candidates
 from trainer.query.strategy import Extra, Ranking
 
@@ -90,11 +90,12 @@ def _each_once(images: Iterable[ImageLabels]) -> Iterator[ImageLabels]:
 
 
 def _labels(pool: Candidates) -> list[tuple[str, ...]]:
-    """The predicted classes of each image; equal ones are one object."""
-    known: dict[frozenset[int], tuple[str, ...]] = {}
-    numbers, offsets = pool.class_id.tolist(), pool.offsets.tolist()
-    each = (frozenset(numbers[start:stop]) for start, stop in pairwise(offsets))
-    return [known.setdefault(found, tuple(pool.classes[number] for number in sorted(found))) for found in each]
+    """The classes that each image shows; equal ones are one object."""
+    known: dict[tuple[int, ...], tuple[str, ...]] = {}
+    image, label = sampling.image_classes(pool)
+    ends = np.cumsum(np.bincount(image, minlength=len(pool))).tolist()
+    each = (tuple(label[start:stop].tolist()) for start, stop in zip([0, *ends], ends, strict=False))
+    return [known.setdefault(found, tuple(pool.classes[number] for number in found)) for found in each]
 
 
 def _with_audits(order: Sequence[int], images: Sequence[str], audits: Sequence[str]) -> Sequence[int]:

@@ -147,7 +147,7 @@ class _Course:
 
 def _course(examples: Sequence[Example], config: Training, plan: Schedule, checkpoint: Checkpoint | None) -> _Course:
     whole = sampling.epoch_of([one.labels.tolist() for one in examples], config.rare_class_share, config.most_empty)
-    watched = frozenset(sampling.watched(len(examples), config.validation_share, config.seed))
+    watched = frozenset(sampling.watched(whole.repeats, config.validation_share, config.seed))
     others = sampling.Epoch(tuple(0.0 if index in watched else times for index, times in enumerate(whole.repeats))) if watched else whole
     seen = tuple(example for index, example in enumerate(examples) if index in watched)
     return _Course(examples, seen, {True: whole, False: others}, config, plan, list(checkpoint.looks) if checkpoint else [])

@@ -7,7 +7,7 @@ trained on before a person saw it.
 
 import hashlib
 import json
-import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -162,6 +162,6 @@ def _audit(run: str, boxes: int, wrong: int, broken: bool) -> Audit:
 
 def _number(value: Any) -> float:
     """A number that stands in the store, whoever wrote it there. Raises `TypeError` or `ValueError` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{str(value)[:40]!r} is no number")
     return value

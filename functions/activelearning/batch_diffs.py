@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from activelearning import diff, handouts, labelled, layout
 from activelearning.diff import Diff, Pair, Totals
-from activelearning.errors import UserError
 from activelearning.expected_cost import Expected
 from activelearning.handouts import Handout
 from activelearning.journal import utc
@@ -154,17 +153,10 @@ def read(blobs: Blobs, reviewed: Reviewed) -> BatchDiff:
     """The diff of one batch. What of it cannot be read is a problem."""
     totag = labelled.read_upload(blobs, layout.batch_totag(reviewed.batch))
     readings = [labelled.read_upload(blobs, name) for name in reviewed.uploads]
-    handout, damage = _handout(blobs, reviewed.batch)
+    handout, damage = handouts.if_intact(blobs, reviewed.batch)
     problems = (*(problem for one in (totag, *readings) for problem in one.problems), *damage)
     images = _images(totag.images, labelled.union(*(one.images for one in readings)))
     return BatchDiff(reviewed.batch, reviewed.returned_at, len(reviewed.uploads), tuple(images), handout, problems)
-
-
-def _handout(blobs: Blobs, batch: str) -> tuple[Handout | None, tuple[Problem, ...]]:
-    try:
-        return handouts.read(blobs, batch), ()
-    except UserError as error:
-        return None, (Problem(f"batch {batch}", str(error)),)
 
 
 def relabelled(changes: Iterable[Change]) -> Mapping[tuple[str, str], int]:

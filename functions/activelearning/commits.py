@@ -40,6 +40,8 @@ class Commit:
     """The division of the pool whose accepted images nobody need see (`layout.division`); empty: none."""
     predicted: str = ""
     """The job with whose model and settings all that is in `totag` or accepted was predicted; empty: not all with the same, or unknown."""
+    drafts_of: str = ""
+    """The run whose model all boxes in `totag` are of; empty: of several, or unknown (version 0.3.0 did not note it)."""
 
 
 def latest(blobs: Blobs) -> Commit | None:

@@ -5,7 +5,6 @@ no sense is one sentence.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -77,8 +76,8 @@ def _yes_or_no(value: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= _MOST:
-        raise ValueError(f"{value!r} is no number of seconds, boxes or shares")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+        raise ValueError(f"{str(value)[:40]!r} is no number of seconds, boxes or shares")
     return float(value)
 
 

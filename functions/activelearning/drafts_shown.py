@@ -4,7 +4,6 @@ Rule: it reads the head of the table that claims are made on and one record besi
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +19,8 @@ from activelearning.store import Blobs, Store
 
 NEXT = 40
 """As many images does an example of `tagger download` ask for."""
+_MOST = 10**9
+"""More images or boxes than these are a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +62,28 @@ def shown(store: Store, commit: Commit | None) -> tuple[DraftsShown | None, tupl
     except UserError:
         return None, ()  # whoever shows the rest complains of it
     try:
-        return (_shown(store.labels, state.load(store.labels), settings) if commit else None), ()
+        return (_shown(store.labels, state.load(store.labels), settings, commit.model) if commit else None), ()
     except UserError as error:
         return None, (str(error),)
     except BlobMissing as error:
         return None, (f"{error}: it is gone from the store, and nobody can claim images; put a copy back, or run `trainer predict`",)
 
 
-def _shown(blobs: Blobs, current: State, settings: Settings) -> DraftsShown | None:
+def _shown(blobs: Blobs, current: State, settings: Settings, model: str) -> DraftsShown | None:
     offered = handouts.offer(blobs)
     found = handouts.next_images(blobs, current, offered, settings, NEXT)
     returned = offered.learned.returned if offered.learned and offered.learned.returned.images else None
     if found:
         return DraftsShown(found.images, found.seconds, found.drawing_seconds, returned)
-    drawn = None if offered.learned else _drawn(blobs, current, offered, settings)
+    drawn = None if offered.learned else _drawn(blobs, current, offered, settings, model)
     if drawn:
         return DraftsShown(drawn.images, None, drawn.drawing_seconds, returned)
     return DraftsShown(0, None, 0.0, returned) if returned else None
 
 
-def _drawn(blobs: Blobs, current: State, offered: Offer, settings: Settings) -> Expected | None:
-    """The work on the next images if every box is drawn, as many boxes as reviewed images hold."""
-    boxes = _boxes_an_image(blobs, offered.model) if offered.model else None
+def _drawn(blobs: Blobs, current: State, offered: Offer, settings: Settings, model: str) -> Expected | None:
+    """The work on the next images if every box is drawn, as many boxes as the reviewed images hold that the current model learned from."""
+    boxes = _boxes_an_image(blobs, model) if model else None
     images = handouts.count_next(blobs, current, offered, NEXT) if boxes is not None else 0
     costs = cost.model(settings.costs)
     return Expected(images, 0.0, images * (costs.open + costs.draw_seconds(boxes or 0.0))) if images else None
@@ -97,5 +98,11 @@ def _boxes_an_image(blobs: Blobs, model: str) -> float | None:
         return None
     with intact(name, "put a copy in its place"):
         card = json.loads(content)
-        images, boxes = float(card.get("labelled_images") or 0), float(card.get("labelled_boxes") or 0)
-    return boxes / images if images > 0 and math.isfinite(images) and 0 <= boxes < math.inf else None
+        images, boxes = (_count(card.get(field) or 0) for field in ("labelled_images", "labelled_boxes"))
+    return boxes / images if images else None
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        raise ValueError(f"{str(value)[:40]!r} is no count")
+    return value

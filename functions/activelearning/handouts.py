@@ -13,9 +13,9 @@ from typing import Any
 
 from activelearning import claims, commits, cost, draft_rules, drafts_record, expected_cost, layout, learned_drafts
 from activelearning.claims import Wanted
-from activelearning.errors import BlobExists, BlobMissing
+from activelearning.errors import BlobExists, BlobMissing, UserError
 from activelearning.expected_cost import Expected
-from activelearning.labels import ImageLabels
+from activelearning.labels import ImageLabels, Problem
 from activelearning.learned_drafts import LearnedDrafts
 from activelearning.settings import Settings
 from activelearning.state import Batch, State, intact
@@ -45,7 +45,8 @@ class Handout:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What is handed out now: the table that claims are made on, the model that its drafts are of, and what was learned of these."""
+    """What is handed out now: the table that claims are made on, the model that all its drafts are of (empty: of several, or unknown), and
+    what was learned of these."""
 
     totag: str = ""
     model: str = ""
@@ -59,7 +60,7 @@ class Offer:
 def offer(blobs: Blobs) -> Offer:
     """Read what is handed out now. Raises `UserError` where what was learned of the drafts is damaged, before anything is claimed."""
     commit = commits.latest(blobs)
-    return Offer(commit.totag, commit.model, drafts_record.read(blobs, commit.model)) if commit else Offer()
+    return Offer(commit.totag, commit.drafts_of, drafts_record.read(blobs, commit.drafts_of)) if commit else Offer()
 
 
 def hand_out(blobs: Blobs, batch: Batch, rows: Sequence[ImageLabels], offered: Offer, settings: Settings, wanted: Wanted) -> None:
@@ -113,6 +114,14 @@ def read(blobs: Blobs, batch: str) -> Handout | None:
         return _decode(json.loads(content))
 
 
+def if_intact(blobs: Blobs, batch: str) -> tuple[Handout | None, tuple[Problem, ...]]:
+    """The handout of a batch, None where there is none; and what is wrong with one that cannot be read, for nothing is lost with it."""
+    try:
+        return read(blobs, batch), ()
+    except UserError as error:
+        return None, (Problem(f"batch {batch}", str(error)),)
+
+
 def _encode(handout: Handout) -> bytes:
     images = {image: [round(value, 2) for value in (one.seconds, one.drawing_seconds, one.missed)] for image, one in handout.images.items()}
     return json.dumps(asdict(handout) | {"images": images}, ensure_ascii=False, allow_nan=False).encode()
@@ -133,5 +142,5 @@ def _expectation(seconds: Any, drawing: Any, missed: Any) -> Expected:
 
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
-        raise ValueError(f"{value!r} is no number of seconds")
+        raise ValueError(f"{str(value)[:40]!r} is no number of seconds")
     return float(value)

@@ -116,7 +116,7 @@ def _link(store: Store, url: str, sign: Sign, batch: Batch, rows: Sequence[Image
 def _handed_out(store: Store, batch: str) -> Iterator[str]:
     """What says which of the batch's boxes are shown."""
     yield layout.batch_handout(batch)
-    handout = handouts.read(store.labels, batch)
+    handout, _ = handouts.if_intact(store.labels, batch)  # who downloads the batch hears of a damaged one
     if handout and handout.model:
         yield layout.drafts(handout.model)
 

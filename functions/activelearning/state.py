@@ -153,7 +153,7 @@ def intact(name: str, advice: str) -> Iterator[None]:
     """Turn whatever decoding a damaged record raises into one plain sentence that ends in `advice`."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise UserError(f"{name} is damaged ({type(error).__name__}: {error}): {advice}") from None
 
 

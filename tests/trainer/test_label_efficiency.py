@@ -2,15 +2,18 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from activelearning import project_file
-from activelearning.settings import Settings
-from tests.bench.label_efficiency import analysis, command, play, scenes
+from activelearning.draft_rules import fixed
+from activelearning.settings import Selection, Settings
+from tests.bench.label_efficiency import analysis, command, deciding, play, scenes
 from tests.bench.label_efficiency.analysis import Round
 from tests.bench.label_efficiency.data import Source, load
+from tests.bench.label_efficiency.deciding import Known
 from tests.bench.label_efficiency.learner import Learner
 
 FAST = ("--set", "training.iterations=2", "--set", "training.warm_iterations=1", "--set", "prediction.mc_samples=1")
@@ -56,11 +59,18 @@ def test_strategies_are_paired_by_seed():
     assert not found[1].saved
 
 
-def test_what_was_not_reached_is_counted_and_not_made_up():
+def test_who_fails_in_some_seeds_has_no_mean_to_boast_of():
     found = analysis.interval([1.0, None, 3.0])
-    assert (found.mean, found.reached, found.seeds) == (2.0, 2, 3)
-    assert 1.0 <= found.low <= found.high <= 3.0
-    assert analysis.interval([None, None]) == analysis.Interval(None, None, None, 0, 2)
+    assert (found.mean, found.low, found.median, found.reached, found.seeds) == (None, None, 3.0, 2, 3)
+    assert analysis.interval([1.0, None, None]).median is None
+    assert analysis.interval([None, None]) == analysis.Interval(None, None, None, None, 0, 2)
+
+
+def test_intervals_are_students():
+    found = analysis.interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    # t of 4 degrees of freedom is 2.776; the standard error is sqrt(2.5 / 5)
+    assert (found.low, found.high) == (pytest.approx(3 - 2.7764 * 0.70711, abs=1e-3), pytest.approx(3 + 2.7764 * 0.70711, abs=1e-3))
+    assert analysis.interval([1.0, 2.0]).low is None
 
 
 @pytest.mark.parametrize(
@@ -107,6 +117,15 @@ def test_a_comparison_writes_its_table_and_repeats_itself_without_training(datas
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     assert command.run(words) == found
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
+
+
+def test_what_is_drawn_by_lot_is_drawn_anew_for_each_seed(dataset, tmp_path):
+    data = load(Source(dataset / "images", dataset / "labels.json", long_side=96))
+    settings = project_file.override(Settings(data.classes), [word for word in FAST if "=" in word], "here")
+    learnt = Learner(data, settings, tmp_path).learn(data.pool[:3], 0)
+    selections = [replace(settings, selection=Selection("random", seed=seed)) for seed in (0, 0, 1, 2)]
+    chosen = {deciding.choose(data, one, data.pool[:3], Known(learnt, fixed(0.4)), 4) for one in selections}
+    assert len(chosen) == 3
 
 
 def test_the_first_round_costs_every_box_and_is_shared(dataset, tmp_path):

@@ -60,6 +60,12 @@ def test_every_epoch_draws_each_example_as_often_as_asked_within_one(repeats, se
 
 
 def test_watched_images_are_a_random_share_or_none():
-    assert len(sampling.watched(40, 0.1, 0)) == 4
-    assert sampling.watched(20, 0.1, 0) == []
-    assert sampling.watched(40, 0.1, 0) != sampling.watched(40, 0.1, 1)
+    assert len(sampling.watched([1.0] * 40, 0.1, 0)) == 4
+    assert sampling.watched([1.0] * 20, 0.1, 0) == []
+    assert sampling.watched([1.0] * 40, 0.1, 0) != sampling.watched([1.0] * 40, 0.1, 1)
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=12).filter(any), st.floats(0, 0.5), st.integers(0, 200))
+def test_something_is_always_left_to_learn_from(repeats, share, seed):
+    watched = sampling.watched(repeats, share, seed)
+    assert any(times for index, times in enumerate(repeats) if index not in watched)

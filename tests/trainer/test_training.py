@@ -12,7 +12,7 @@ from activelearning.settings import Prediction, Training
 from tests.trainer import scenes
 from trainer import detectors, training
 from trainer.augment import Affine, augment, move_boxes
-from trainer.checkpoint import Checkpoint
+from trainer.checkpoint import Checkpoint, is_of_before_0_4
 from trainer.detectors import compact, pad_targets
 from trainer.evaluation import evaluate
 from trainer.ground_truth import GroundTruth
@@ -107,6 +107,16 @@ def test_a_run_with_a_validation_share_resumes_into_the_very_same_weights():
         assert _same(_train(examples, config, 12, checkpoint=Checkpoint.from_bytes(one)), whole)
 
 
+def test_a_checkpoint_of_an_older_version_is_known_as_such():
+    saved = []
+    _train(iterations=4, on_checkpoint=saved.append)
+    old = io.BytesIO()
+    torch.save({name: getattr(saved[0], name) for name in ("iteration", "model", "average", "optimizer")}, old)
+    assert is_of_before_0_4(old.getvalue())
+    assert not is_of_before_0_4(saved[0].to_bytes())
+    assert not is_of_before_0_4(b"PK no archive")
+
+
 def test_a_run_that_learns_nothing_more_ends_before_its_budget():
     examples, config = scenes.scenes(12), replace(CONFIG, validation_share=0.25)
     ends = []
@@ -125,7 +135,7 @@ def test_validation_images_are_not_learned_from_until_the_rate_falls(monkeypatch
 
     monkeypatch.setattr(training.sampling, "batch_indices", note)
     _train(scenes.scenes(12), replace(CONFIG, validation_share=0.25, batch_size=12), iterations=20)
-    watched = set(training.sampling.watched(12, 0.25, CONFIG.seed))
+    watched = set(training.sampling.watched([1.0] * 12, 0.25, CONFIG.seed))
     assert len(watched) == 3
     assert not watched & set().union(*seen[:14])
     assert watched <= set().union(*seen[14:])

@@ -10,9 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from activelearning.settings import Selection
+from activelearning.settings import Drafts, Selection
 from trainer.query.candidates import Candidates
 from trainer.query.strategy import Extra, Ranking, Strategy, by_score
+
+SHOWN_FROM = Drafts().min_confidence
+"""The confidence from which a box says what is in its image."""
 
 
 def lots(candidates: Candidates, seed: int) -> np.ndarray:
@@ -27,10 +30,24 @@ def lots(candidates: Candidates, seed: int) -> np.ndarray:
 
 
 def image_classes(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of image and predicted class, each once, by image and class: two (M,) int64."""
+    """Pairs of image and class that it shows, each once, by image and class: two (M,) int64.
+
+    An image shows the classes of its boxes that would be drafts by default, or, without such, that of its surest box. With every box that
+    the tables hold, down to hardly any confidence, nearly every image would show every class.
+    """
     width = max(len(candidates.classes), 1)
-    pairs = np.unique(candidates.image_of_box * width + candidates.class_id)
+    shown = (candidates.confidence >= SHOWN_FROM) | _is_surest(candidates)
+    pairs = np.unique(candidates.image_of_box[shown] * width + candidates.class_id[shown])
     return pairs // width, pairs % width
+
+
+def _is_surest(candidates: Candidates) -> np.ndarray:
+    """(B,) bool: the surest box of each image, the first of equal ones."""
+    order = np.lexsort((-candidates.confidence, candidates.image_of_box))
+    first = candidates.offsets[:-1][candidates.counts > 0]
+    surest = np.zeros(len(candidates.confidence), bool)
+    surest[order[first]] = True
+    return surest
 
 
 def _random(candidates: Candidates, selection: Selection, extra: Extra) -> Ranking:

@@ -1,16 +1,20 @@
 """From rounds to figures: seconds and boxes to a share of the full-label AP, area under the curve, paired intervals over seeds.
 
-Rule: a strategy that has not reached a target within the rounds played has no figure there, and is counted; nothing is extrapolated.
+Rule: nothing is extrapolated. Where a target was not reached in every seed there is no mean, for the mean of those that reached it would
+flatter whoever failed most often; a median stands as long as more than half of the seeds have reached it. Intervals are Student's, since
+a bootstrap of five figures is far too narrow; from fewer than three there is none.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 SHARES = (0.90, 0.95, 0.99)
-_RESAMPLES = 10_000
 _LEVEL = 0.95
+_LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,12 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over seeds with its 95 % bootstrap interval; `reached` of `seeds` had a figure, the mean is theirs alone."""
+    """A mean over seeds with its 95 % interval, and their median; `reached` of `seeds` had a figure."""
 
     mean: float | None
     low: float | None
     high: float | None
+    median: float | None
     reached: int
     seeds: int
 
@@ -95,13 +100,17 @@ def area(curve: Sequence[Round], span: tuple[float, float]) -> float:
 
 
 def interval(values: Sequence[float | None]) -> Interval:
-    """Mean and percentile bootstrap interval over seeds, of those that have a figure."""
+    """Mean with Student's interval, and median, over seeds; None stands for a figure that was not reached, however large it is."""
     known = np.array([value for value in values if value is not None])
-    if not len(known):
-        return Interval(None, None, None, 0, len(values))
-    draws = np.random.default_rng(0).choice(known, (_RESAMPLES, len(known))).mean(1)
-    low, high = np.quantile(draws, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Interval(float(known.mean()), float(low), float(high), len(known), len(values))
+    middle = float(np.median([np.inf if value is None else value for value in values])) if len(values) else math.inf
+    median = middle if math.isfinite(middle) else None
+    if len(known) < max(len(values), 1):
+        return Interval(None, None, None, median, len(known), len(values))
+    if len(known) < _LEAST_SEEDS:
+        return Interval(float(known.mean()), None, None, median, len(known), len(values))
+    half = float(stats.t.ppf((1 + _LEVEL) / 2, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known)))
+    mean = float(known.mean())
+    return Interval(mean, mean - half, mean + half, median, len(known), len(values))
 
 
 def _outcome(name: str, curves: Curves, full_ap: float, rivals: Sequence[str], span: tuple[float, float]) -> Outcome:

@@ -63,7 +63,7 @@ def load(source: Source) -> Dataset:
     if not test or len(test) == len(names):
         raise SystemExit("no image, or every image, is in the test split: check the names in the file of --test")
     pool = tuple(index for index in range(len(names)) if index not in set(test))
-    return Dataset(source.images, classes, names, images, labels, truth, pool, test, size, _fingerprint(names, labels, test, size))
+    return Dataset(source.images, classes, names, images, labels, truth, pool, test, size, _fingerprint(names, images, labels, test))
 
 
 def _sized(labels: ImageLabels, size: tuple[int, int]) -> ImageLabels:
@@ -77,8 +77,9 @@ def _test(names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(sorted(ranked[: max(len(names) // _TEST_SHARE, 1)]))
 
 
-def _fingerprint(names: tuple[str, ...], labels: tuple[ImageLabels, ...], test: tuple[int, ...], size: tuple[int, int]) -> str:
-    digest = hashlib.sha256(repr((names, test, size)).encode())
-    for one in labels:
-        digest.update(repr([(box.label, box.xyxy) for box in one.boxes]).encode())
+def _fingerprint(names: tuple[str, ...], images: tuple[DetectorImage, ...], labels: tuple[ImageLabels, ...], test: tuple[int, ...]) -> str:
+    digest = hashlib.sha256(repr((names, test)).encode())
+    for image, one in zip(images, labels, strict=True):
+        digest.update(image.pixels.tobytes())
+        digest.update(repr((image.size, [(box.label, box.xyxy) for box in one.boxes])).encode())
     return digest.hexdigest()[:12]

@@ -30,20 +30,6 @@ from trainer.predictor import Failed, Predictor
 from trainer.shard_features import ShardFeatures
 from trainer.weights import Weights
 
-_CODE = (
-    "training",
-    "learning",
-    "schedule",
-    "sampling",
-    "augment",
-    "export",
-    "letterbox",
-    "predictor",
-    "detections",
-    "spread",
-    "monte_carlo",
-)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
@@ -148,10 +134,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _code() -> str:
-    """Of the code that decides what a model learns and finds."""
-    folder = Path(trainer.__file__).parent
-    detector = (*folder.glob("detectors/compact*.py"), folder / "detectors" / "box_likelihood.py")
-    files = sorted((*detector, *(folder / f"{name}.py" for name in _CODE)))
+    """Of all code that a model and its figures may be made of; too much of it costs a training, too little a wrong figure."""
+    files = sorted(Path(trainer.__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 

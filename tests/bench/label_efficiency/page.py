@@ -116,7 +116,7 @@ def _page(setting: Setting, curves: Curves, outcomes: Sequence[Outcome], plot: c
     body = element(
         "main",
         element("h1", "Annotator-seconds to a given AP"),
-        markup.lead(f"Full-label AP {setting.mean_full_ap:.3f}. Figures are means over seeds with 95 % bootstrap intervals."),
+        markup.lead(f"Full-label AP {setting.mean_full_ap:.3f}. Figures are means over seeds with 95 % intervals (Student)."),
         markup.figure(plot, "AP over annotator-seconds, a line a strategy", caption),
         element("h2", "To a share of the full-label AP"),
         markup.table("Seconds and boxes to a target", _HEADER, (_row(one) for one in outcomes)),
@@ -162,7 +162,9 @@ def _round_row(name: str, rounds: Sequence[Round]) -> Sequence[markup.Child]:
 
 
 def _shown(found: Interval, form: str) -> Markup:
-    if found.mean is None or found.low is None or found.high is None:
-        return element("span", f"not reached by any of {found.seeds}")
-    some = "" if found.reached == found.seeds else f" ({found.reached} of {found.seeds} seeds)"
-    return element("span", f"{found.mean:{form}}", " ", element("small", f"{found.low:{form}} to {found.high:{form}}{some}"))
+    if found.mean is None:
+        median = "" if found.median is None else f", median {found.median:{form}}"
+        return element("span", f"reached in {found.reached} of {found.seeds} seeds{median}")
+    if found.low is None or found.high is None:
+        return element("span", f"{found.mean:{form}}", " ", element("small", f"{found.seeds} seeds: no interval"))
+    return element("span", f"{found.mean:{form}}", " ", element("small", f"{found.low:{form}} to {found.high:{form}}"))
