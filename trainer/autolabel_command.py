@@ -94,7 +94,8 @@ def _divided(work: Work, parent: Commit, reviewed: Sequence[ImageLabels]) -> Com
     listed = layout.totag(parent.run, work.job.id)
     totag.write(blobs, listed, (one for one in images() if one.image not in division.settled), work.settings.selection, division.audits)
     now = work.clock()
-    return replace(parent, sequence=parent.sequence + 1, job=work.job.id, totag=listed, committed_at=now, autolabelled=division.name)
+    made = replace(parent, sequence=parent.sequence + 1, job=work.job.id, totag=listed, committed_at=now)
+    return replace(made, autolabelled=division.name, drafts_of=recipe.model)
 
 
 def _recipe(work: Work, parent: Commit) -> Recipe:

@@ -29,7 +29,9 @@ _PRIOR_BOXES = 20.0
 """As if so many boxes more had been seen, and all as expected: so few change no factor by much."""
 _LARGEST_FACTOR = 5.0
 _FORGOTTEN = 0.5
-"""What was seen before the last training counts so much less with each."""
+"""What was seen before the last training counts so much less with each that learns."""
+_EARLIER_RUNS = 20
+"""So many runs before the last are looked through for what was learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +131,7 @@ def experience(blobs: Blobs, batches: Iterable[BatchDiff]) -> Seen:
 
     @cache
     def learned_of(model: str) -> LearnedDrafts | None:
-        try:
-            return drafts_record.read(blobs, model)
-        except UserError:
-            return None  # status complains of it
+        return _intact(blobs, model)
 
     seen = Seen()
     for batch in batches:
@@ -173,10 +172,20 @@ def _evidence(work: Work, run: str, test: HeldOut) -> Evidence:
 
 
 def _before(blobs: Blobs, parent: Commit | None) -> LearnedDrafts | None:
+    """What was learned last: of the parent's model, or of the nearest run of its flow before it, for a run that learned nothing remembers
+    nothing."""
+    if not (parent and parent.model):
+        return None
+    flow, last = parent.model.rpartition("/")[0], layout.iteration_of(parent.model)
+    earlier = (layout.run_name(flow, number) for number in range(last - 1, max(last - 1 - _EARLIER_RUNS, 0), -1))
+    return next(filter(None, (_intact(blobs, run) for run in (parent.model, *earlier))), None)
+
+
+def _intact(blobs: Blobs, run: str) -> LearnedDrafts | None:
     try:
-        return drafts_record.read(blobs, parent.model) if parent else None
+        return drafts_record.read(blobs, run)
     except UserError:
-        return None  # status complains of it; what it remembered is lost
+        return None  # status complains of it; what it alone remembered is lost
 
 
 def _of_image(image: ImageDiff, learned: LearnedDrafts, batch: BatchDiff) -> Seen:

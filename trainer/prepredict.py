@@ -34,10 +34,11 @@ def predict_only(work: Work) -> Commit:
     gone = left_out | frozenset(pool_prediction.unreadable(blobs, job.id, pool))
     name = layout.totag(job.run, job.id)
     selection = _selection(work.settings.selection, pool.recipe.model)
-    load = pool_features.loader(work, pool, selection, lambda: _labelled(work, parent))
+    drafts_of = _drafts_of(work, pool, parent)
+    load = pool_features.loader(work, pool, selection, lambda: _labelled(work, parent), drafts_of)
     totag.write(blobs, name, _merged(work, pool, old, gone), selection, division.audits, load)
     made = commit_of(work, (parent.model if parent else "") or pool.recipe.model, name, parent.tagged if parent else "", pool)
-    return replace(made, autolabelled=division.name, predicted=_predicted(work, pool, parent, division))
+    return replace(made, autolabelled=division.name, predicted=_predicted(work, pool, parent, division), drafts_of=drafts_of)
 
 
 def _predicted(work: Work, pool: PinnedPool, parent: Commit | None, division: Division) -> str:
@@ -46,6 +47,13 @@ def _predicted(work: Work, pool: PinnedPool, parent: Commit | None, division: Di
         return work.job.id
     before = pinned_pool.pinned(work.store.labels, parent.predicted) if parent.predicted else None
     return parent.predicted if before and before.recipe == pool.recipe else ""
+
+
+def _drafts_of(work: Work, pool: PinnedPool, parent: Commit | None) -> str:
+    """The run whose model all boxes that are listed now are of; empty where rows that another one predicted stay beside the new ones."""
+    if not (parent and parent.totag) or _is_whole(work):
+        return pool.recipe.model
+    return parent.drafts_of if not pool.images or parent.drafts_of == pool.recipe.model else ""
 
 
 def _is_whole(work: Work) -> bool:

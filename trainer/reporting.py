@@ -65,8 +65,8 @@ def make(study: Study, made_at: float, pool: Iterable[ImageLabels]) -> Report:
 
 
 def current_pool(study: Study) -> Iterable[ImageLabels]:
-    """What the current totag says, if it is of this run's model."""
-    if not study.commit or study.commit.model != study.run:
+    """What the current totag says, if all of it is of this run's model."""
+    if not study.commit or study.commit.drafts_of != study.run:
         return ()
     return (group.labels for group in claims.walk(study.work.store.labels, study.commit.totag))
 

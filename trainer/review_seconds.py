@@ -13,7 +13,7 @@ from trainer.query.candidates import Candidates
 
 
 def of_pool(blobs: Blobs, settings: Settings, model: str, candidates: Candidates) -> np.ndarray:
-    """Seconds (N,) float64, above 0; `model` is the run that predicted the pool, empty if none did."""
+    """Seconds (N,) float64, above 0; `model` is the run whose model predicted all of the pool, empty where that is not one."""
     learned = drafts_record.read(blobs, model)
     rules = learned_drafts.rules(settings.drafts, learned)
     odds = cost.by_experience(candidates, learned) if learned else cost.by_probability(candidates)

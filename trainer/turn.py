@@ -64,15 +64,14 @@ def _train(work: Work) -> Commit:
     division = accepting.divide(work, onnx, pool.recipe, evidence, images, layout.division(job.run), last)
     unsettled = (labels for labels in images() if labels.image not in division.settled)
     selection, people_said = work.settings.selection, (*tagged, *_without(test, tagged))
-    load = pool_features.loader(work, pool, selection, lambda: people_said)
+    load = pool_features.loader(work, pool, selection, lambda: people_said, job.run)
     totag.write(blobs, layout.totag(job.run), unsettled, selection, division.audits, load)
     if work.settings.policy.report and test:
         _report(work, onnx, test)
     label_review.write(work, onnx, (*tagged, *_without(test, tagged)))
     work.move(Status.INFERENCE_COMPLETE)
-    return replace(
-        commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool), autolabelled=division.name, predicted=job.id
-    )
+    made = commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool)
+    return replace(made, autolabelled=division.name, predicted=job.id, drafts_of=job.run)
 
 
 def _report(work: Work, onnx: bytes, test: tuple[ImageLabels, ...]) -> None:

@@ -14,9 +14,12 @@ from activelearning.setting_rules import between, class_names, not_empty, one_of
 
 STRATEGIES = (
     *("random", "class-stratified-random", "least-confidence", "most-confidence", "margin", "entropy"),
-    *("mcbox", "albox", "mcclass", "combo", "ental", "alluncert", "highep_lowal", "epuncert", "sota", "class-balanced-gain"),
+    *("mcbox", "albox", "mcclass", "combo", "ental", "alluncert", "highep_lowal", "epuncert", "sota"),
+    *("class-balanced-gain", "gain-per-second"),
     *("core-set", "max-herding", "ppal", "entropy-nms-diverse", "consistency"),
 )
+BY_PLACE = ("random", "class-stratified-random", "core-set", "max-herding", "ppal", "entropy-nms-diverse")
+"""The strategies whose order is all they tell, so that their scores are not weighed."""
 UNCERTAINTIES = (
     *("unconfidence", "margin", "entropy", "aleatoric", "epistemic", "total", "class_epistemic", "mutual_information"),
     *("improbability", "aleatoric_px", "epistemic_px", "total_px", "calibrated_px"),
@@ -77,7 +80,7 @@ class Training:
 class Selection:
     """The order in which people review the pool."""
 
-    strategy: Annotated[str, f"Which images come first: {', '.join(STRATEGIES)}.", one_of(STRATEGIES)] = "least-confidence"
+    strategy: Annotated[str, f"Which images come first: {', '.join(STRATEGIES)}.", one_of(STRATEGIES)] = "gain-per-second"
     box_aggregation: Annotated[
         str,
         f"How an image's boxes speak for it: {', '.join(BOX_AGGREGATIONS)}; max: by the box the model is least sure of.",
@@ -98,12 +101,18 @@ class Selection:
         str, f"Which scores come first: {', '.join(ORDERS)}; spread: some of every fifth of the pool in turn.", one_of(ORDERS)
     ] = "highest"
     class_weights: Annotated[
-        str, f"Prefer images of classes that are predicted rarely: {', '.join(CLASS_WEIGHTS)}.", one_of(CLASS_WEIGHTS)
+        str,
+        f"Prefer images of classes that are predicted rarely: {', '.join(CLASS_WEIGHTS)}; ignored where per_second is.",
+        one_of(CLASS_WEIGHTS),
     ] = "none"
-    per_second: Annotated[bool, "Divide the score by the seconds that a person is expected to need for the image."] = False
+    per_second: Annotated[
+        bool,
+        "Divide the score by the seconds that a person is expected to need for the image; ignored where the strategy draws by lot or picks "
+        f"one image after the other: {', '.join(BY_PLACE)}.",
+    ] = False
     random_share: Annotated[
         float, "This share of the images is drawn by lot, so that people see some of what the model is sure of too.", between(0, 1)
-    ] = 0.0
+    ] = 0.1
     near_duplicates: Annotated[
         int, "Of images whose 64-bit hashes differ in at most so many bits, all but one come last; 0: do not look.", between(0, 12)
     ] = 0

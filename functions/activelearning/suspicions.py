@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from activelearning import ranged, table
+from activelearning import ranged, setting_rules, table
 from activelearning.errors import BlobMissing, BlobNameError, BoxError
 from activelearning.labels import Box
 from activelearning.layout import check_blob_name, join_image, split_image
@@ -19,6 +19,8 @@ from activelearning.store import Blobs
 COLUMNS = ("filename", "folder", "kind", "class", "seen_as", "xmin", "xmax", "ymin", "ymax", "probability")
 """`kind` is empty, and all after it, for an image of which nothing is suspected; `seen_as` is the class that the model sees, empty for
 none; the corners are fractions of the upright image."""
+_FORMULA = "=+-@"
+"""What a formula of a spreadsheet begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +91,11 @@ def _suspicion(fields: Sequence[str]) -> Suspicion | None:
     if not kind:
         return None
     xmin, xmax, ymin, ymax, probability = map(float, numbers)
-    # a class is a cell of what a person opens as a table: nothing else than text gets there
-    return Suspicion(kind, Box(label, xmin, ymin, xmax, ymax), seen_as, probability)
+    return Suspicion(kind, Box(_class(label), xmin, ymin, xmax, ymax), _class(seen_as) if seen_as else "", probability)
+
+
+def _class(name: str) -> str:
+    # it becomes a cell of what a person opens as a table: nothing else than text gets there
+    if setting_rules.class_names((name,)) or (name[0] in _FORMULA and len(name) > 1):
+        raise BoxError(f"{name!r} is no class name, or reads as a formula")
+    return name

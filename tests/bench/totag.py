@@ -20,7 +20,7 @@ from activelearning.labels import Box, ImageLabels, Review
 from activelearning.settings import Selection
 from activelearning.store import open_store
 
-_SELECTION = Selection(class_balance={"deer": 0.5, "fox": 0.3, "NULL": 0.2}, folder_quotas={"*": 1.0})
+_SELECTION = Selection("least-confidence", random_share=0.0, class_balance={"deer": 0.5, "fox": 0.3, "NULL": 0.2}, folder_quotas={"*": 1.0})
 _JOB = "predict-benchmark"
 _SHARD = 1000
 

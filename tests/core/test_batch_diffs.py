@@ -126,6 +126,8 @@ def test_a_batch_of_an_older_version_has_an_unknown_tagger(store: Store) -> None
         b'{"tagger": "a", "model": "../../etc", "claimed_at": 1, "images": {}}',
         b'{"tagger": "a", "model": "", "claimed_at": NaN, "images": {}}',
         b'{"tagger": "a", "model": "", "claimed_at": 1, "images": {"a.jpg": [1, 2]}}',
+        b'{"tagger": "a", "model": "", "claimed_at": 1' + 400 * b"0" + b', "images": {}}',
+        b'{"tagger": "a", "model": "", "claimed_at": 1, "images": {"a.jpg": [1, 2, 1' + 400 * b"0" + b"]}}",
         b'{"tagger": "a", "model": "", "claimed_at": 1, "images": {"a.jpg": [1, 2, -3]}}',
         b'{"tagger": "a", "model": "", "claimed_at": 1, "images": {"a.jpg": [1, 2, "3"]}}',
     ],

@@ -154,3 +154,11 @@ def test_a_long_list_that_is_damaged_is_one_sentence() -> None:
     blobs.create(layout.uploads("main/1"), b"x" * 200_000)
     with pytest.raises(UserError, match="put a copy in its place"):
         commits.has_consumed(blobs, "main/1", "batches/b/reviewed.csv")
+
+
+def test_of_an_older_commit_nobody_knows_which_model_all_its_drafts_are_of(store: Store) -> None:
+    assert commits.publish(store.labels, replace(FIRST, drafts_of="main/1"), 0)
+    blob = store.labels.read(layout.LATEST)
+    older = {name: value for name, value in json.loads(blob.content).items() if name != "drafts_of"}
+    store.labels.replace(layout.LATEST, json.dumps(older).encode(), blob.etag)
+    assert commits.latest(store.labels) == FIRST and FIRST.drafts_of == ""

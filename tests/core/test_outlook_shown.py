@@ -114,6 +114,8 @@ def _changed(path: tuple[str | int, ...], value: object) -> bytes:
         (("run",), "main/3"),
         (("run",), ["main/4"]),
         (("noise",), float("nan")),
+        (("noise",), 10**400),
+        (("seconds_per_image",), 10**400),
         (("probability",), 1.5),
         (("probability",), True),
         (("worth_images",), 10**400),

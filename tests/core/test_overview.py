@@ -259,3 +259,15 @@ def test_a_step_that_fails_leaves_its_sentence_and_no_secret() -> None:
     store.labels.replace(name, b"{", store.labels.read(name).etag)
     failures.note(store.labels, "q", "x", "again", NOW)
     assert failures.reasons(store.labels, "q") == {"x": "again"}
+
+
+@pytest.mark.parametrize("field", ["precision", "images", "seed", "thresholds"])
+def test_a_number_beyond_all_floats_in_the_record_is_one_sentence(field: str) -> None:
+    store, _ = accepting(RECORD)
+    name = layout.autolabel_record("main/2")
+    blob = store.labels.read(name)
+    huge = {"cat": -(10**400)} if field == "thresholds" else 10**400
+    store.labels.replace(name, json.dumps(json.loads(blob.content) | {field: huge}).encode(), blob.etag)
+    found = overview.overview(store, NOW)
+    assert found.autolabel is None and found.stuck[0].startswith("autolabelled/main/2.json is damaged (ValueError: ")
+    assert len(found.stuck[0]) < 200

@@ -109,3 +109,8 @@ def test_an_unknown_status_of_an_iteration_is_damage_too() -> None:
     blobs.create(layout.STATE, json.dumps(tables).encode())
     with pytest.raises(UserError, match="DREAMING"):
         state.load(blobs)
+
+
+def test_a_number_too_large_for_a_float_is_damage_like_any_other() -> None:
+    with pytest.raises(UserError, match=r"^x\.json is damaged \(OverflowError: .*\): delete it"), state.intact("x.json", "delete it"):
+        float(10**400)

@@ -16,7 +16,9 @@ SWAPPED = Suspicion("swapped", Box("fish, fried", 0.5, 0.5, 0.75, 1.0), 'a "bird
 
 SIDE = st.tuples(st.integers(0, 99), st.integers(1, 100)).map(lambda one: (one[0] / 100, min(one[0] + one[1], 100) / 100))
 BOX = st.tuples(SIDE, SIDE).map(lambda sides: (sides[0][0], sides[1][0], sides[0][1], sides[1][1]))
-TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=9).filter(lambda text: text != "NULL")
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=9).filter(
+    lambda text: text != "NULL" and text == text.strip() and text.isprintable() and text[0] not in "=+-@"
+)
 ONE = st.builds(
     lambda kind, label, box, seen, probability: Suspicion(kind, Box(label, *box), seen, probability),
     st.sampled_from(["missed", "shifted", "swapped", "spurious"]),
@@ -62,6 +64,10 @@ def test_rows_that_make_no_sense_are_passed_over() -> None:
         "a.jpg,,missed,bird,bird,0.1,0.3,0.2,0.4,7",
         "a.jpg,,=1+1,bird,bird,0.1,0.3,0.2,0.4,0.9",
         "a.jpg,..,missed,bird,bird,0.1,0.3,0.2,0.4,0.9",
+        "a.jpg,,missed,bird,=1+1,0.1,0.3,0.2,0.4,0.9",
+        "a.jpg,,missed,=1+1,bird,0.1,0.3,0.2,0.4,0.9",
+        "a.jpg,,missed,bird,bi\x1b[2Jrd,0.1,0.3,0.2,0.4,0.9",
+        "a.jpg,,missed,bird,NULL,0.1,0.3,0.2,0.4,0.9",
         "a.jpg,,missed,bird",
         '"',
         "",
@@ -75,3 +81,10 @@ def test_rows_that_make_no_sense_are_passed_over() -> None:
 def test_a_senseless_suspicion_is_refused(kind: str, probability: float) -> None:
     with pytest.raises(BoxError):
         Suspicion(kind, MISSED.box, "bird", probability)
+
+
+def test_a_sign_alone_is_a_class_and_no_formula() -> None:
+    store = open_store("memory:")
+    pole = Suspicion("swapped", Box("+", 0.1, 0.2, 0.3, 0.4), "-", 0.9)
+    store.labels.create(NAME, suspicions.to_bytes([("a.jpg", [pole])]))
+    assert suspicions.read(store.labels, NAME, ["a.jpg"]) == {"a.jpg": [pole]}

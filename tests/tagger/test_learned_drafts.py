@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from activelearning import commits, drafts_record, layout, table
+from activelearning import commits, drafts_record, handouts, layout, state, table
 from activelearning.commits import Commit
 from activelearning.labels import ImageLabels, Review
 from activelearning.learned_drafts import LearnedDrafts
@@ -17,13 +17,13 @@ SURE, UNSURE, DOG = draft("cat", (8, 8, 24, 24), 0.7), draft("cat", (30, 8, 46, 
 NAMES = [f"{number}.jpg" for number in range(4)]
 
 
-def with_model(store: Store, record: LearnedDrafts | bytes | None) -> None:
-    """List the pool anew, as of the model main/1, of whose drafts this was learned."""
+def with_model(store: Store, record: LearnedDrafts | bytes | None, drafts_of: str = "main/1") -> None:
+    """List the pool anew, as of the model main/1, of whose drafts this was learned; `drafts_of` is what the commit says of it."""
     rows = [ImageLabels(name, WIDTH, HEIGHT, (SURE, UNSURE, DOG), Review.UNOPENED) for name in NAMES]
     store.labels.create("totag/main/9.csv", table.table_bytes(rows))
     before = commits.latest(store.labels)
     assert before
-    made = Commit(before.sequence + 1, "train-9", "main/9", "main/1", "totag/main/9.csv", "", 1.0, len(NAMES), 0, 1.0)
+    made = Commit(before.sequence + 1, "train-9", "main/9", "main/1", "totag/main/9.csv", "", 1.0, len(NAMES), 0, 1.0, drafts_of=drafts_of)
     assert commits.publish(store.labels, made, before.sequence)
     if record is not None:
         store.labels.create(layout.drafts("main/1"), record if isinstance(record, bytes) else drafts_record.to_json(record))
@@ -121,7 +121,83 @@ def test_a_model_without_a_record_tells_what_drawing_takes(tmp_path: Path, termi
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"other": NaN}'])
+def test_drafts_of_another_or_of_several_models_are_shown_as_if_nothing_was_learned(tmp_path: Path, terminal: Terminal) -> None:
+    store = project(in_memory(tmp_path), NAMES)
+    with_model(store, learned(), drafts_of="")
+    store.labels.create(layout.model("main/1", "model.json"), json.dumps({"labelled_images": 10, "labelled_boxes": 30}).encode())
+    value = terminal.tagger("download", 2, "--store", store.url, "--to", tmp_path / "x", "--json").value
+    assert shown(store, str(value["batch"])) == [("cat", 0.7), ("cat", 0.45)] and value["expected_seconds"] is None
+    handout = handouts.read(store.labels, str(value["batch"]))
+    assert handout and handout.model == "" and not handout.images
+    # two images to open, three boxes each to draw
+    assert "the next 2 images: about 45 seconds, drawing every box" in terminal.tagger("status", "--store", store.url).out
+    older = project(f"{in_memory(tmp_path)}-older", NAMES)
+    with_model(older, learned(), drafts_of="main/0")
+    older.labels.create(layout.drafts("main/0"), drafts_record.to_json(learned(run="main/0", thresholds={"cat": 0.6, "dog": 0.6})))
+    value = terminal.tagger("download", 2, "--store", older.url, "--to", tmp_path / "y", "--json").value
+    handout = handouts.read(older.labels, str(value["batch"]))
+    assert shown(older, str(value["batch"])) == [("cat", 0.7)] and handout and handout.model == "main/0"
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize("card", [{"labelled_images": HUGE, "labelled_boxes": 3}, {"labelled_images": 3, "labelled_boxes": "x"}])
+def test_a_senseless_model_card_is_one_sentence_of_status(tmp_path: Path, terminal: Terminal, card: dict[str, object]) -> None:
+    store = project(in_memory(tmp_path), NAMES)
+    with_model(store, None)
+    store.labels.create(layout.model("main/1", "model.json"), json.dumps(card).encode())
+    out = terminal.activelearning("status", store.url).out
+    (line,) = [line for line in out.splitlines() if line.startswith("attention  models/main/1/model.json is damaged (ValueError: ")]
+    assert len(line) < 200
+
+
+DAMAGED_HANDOUTS = [b'{"tagger":"a"}', json.dumps({"tagger": "a", "model": "", "claimed_at": HUGE, "images": {}}).encode()]
+
+
+def damage_handout(store: Store, batch: str, content: bytes) -> None:
+    name = layout.batch_handout(batch)
+    store.labels.replace(name, content, store.labels.read(name).etag)
+
+
+@pytest.mark.parametrize("content", DAMAGED_HANDOUTS)
+def test_a_damaged_handout_keeps_no_upload_from_being_noted(tmp_path: Path, terminal: Terminal, content: bytes) -> None:
+    store = project(in_memory(tmp_path), NAMES)
+    with_model(store, learned())
+    value = terminal.tagger("download", 2, "--store", store.url, "--to", tmp_path / "x", "--json").value
+    damage_handout(store, str(value["batch"]), content)
+    review(tmp_path / "x", {NAMES[0]: [("cat", 8, 8, 24, 24)]})
+    done = terminal.tagger("upload", tmp_path / "x", "--json").value
+    (problem,) = done["problems"]  # type: ignore[misc]
+    assert done["handed_in"] == 1 and done["expected_seconds"] is None and "handout.json is damaged" in str(problem)
+    assert list(state.load(store.labels).uploads) == [done["upload"]]
+    assert json.loads((tmp_path / "x" / "batch.json").read_text())["uploaded"] == [done["upload"]]
+    assert terminal.tagger("upload", tmp_path / "x", "--json").value["handed_in"] == 0
+
+
+def test_a_download_goes_on_without_a_handout_that_cannot_be_read(
+    tmp_path: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = project(in_memory(tmp_path), NAMES)
+    with_model(store, learned())
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("activelearning.handouts.if_intact", cut_off)
+        assert terminal.tagger("download", 2, "--store", store.url, "--to", tmp_path / "x").code == 130
+    (batch,) = state.load(store.labels).batches
+    damage_handout(store, batch, DAMAGED_HANDOUTS[0])
+    value = terminal.tagger("download", 2, "--store", store.url, "--to", tmp_path / "x", "--json").value
+    assert value["images"] == 2 and value["expected_seconds"] is None and "handout.json is damaged" in str(value["problems"])
+    assert shown(store, batch) == [("cat", 0.7), ("cat", 0.45)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[1]", b'{"other": NaN}', drafts_record.to_json(learned()).replace(b'"seconds": ', b'"seconds": 1' + 400 * b"0")],
+)
 def test_a_damaged_record_is_one_sentence_and_claims_nothing(tmp_path: Path, terminal: Terminal, content: bytes) -> None:
     store = project(in_memory(tmp_path), NAMES)
     with_model(store, content)

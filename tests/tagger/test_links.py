@@ -286,6 +286,16 @@ def test_what_was_reviewed_by_link_can_be_handed_in_after_the_claim_is_over(
     assert done.value["handed_in"] == 2
 
 
+def test_a_damaged_handout_does_not_stop_a_link(tmp_path: Path, connection: str, store: Store, terminal: Terminal) -> None:
+    terminal.activelearning("share", connection, 2, "--as", "ann", "--to", tmp_path / "ann.link")
+    (batch,) = state.load(store.labels).batches
+    name = layout.batch_handout(batch)
+    store.labels.replace(name, b"{", store.labels.read(name).etag)
+    assert terminal.activelearning("share", connection, "--batch", batch, "--to", tmp_path / "new.link").code == 0
+    value = terminal.tagger("download", 2, "--link", tmp_path / "new.link", "--to", tmp_path / "monday", "--json").value
+    assert value["images"] == 2 and f"{name} is damaged" in str(value["problems"])
+
+
 def test_a_folder_that_cannot_be_used_claims_nothing(tmp_path: Path, store: Store, function: str, terminal: Terminal) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
@@ -366,6 +376,7 @@ def test_a_link_hands_out_the_same_drafts_and_says_how_long_they_take(
     before = commits.latest(store.labels)
     assert before
     made = replace(before, sequence=before.sequence + 1, job="train-9", run="main/9", model="main/1", totag="totag/main/9.csv")
+    made = replace(made, drafts_of="main/1")
     assert commits.publish(store.labels, made, before.sequence)
     # the dog has 0.6
     store.labels.create(layout.drafts("main/1"), drafts_record.to_json(learned(thresholds={"cat": 0.5, "dog": 0.7})))

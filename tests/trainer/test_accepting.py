@@ -50,11 +50,11 @@ def test_one_audit_stands_in_every_tenth_place_while_there_are_others() -> None:
     names = [f"{number:03d}.jpg" for number in range(40)]
     pool = [ImageLabels(name, 9, 9, (Box("square", 0, 0, 1, 1, 0.01 * n + 0.1, "model"),)) for n, name in enumerate(names)]
     audits = ("039.jpg", "017.jpg", "038.jpg", "037.jpg", "gone.jpg")
-    totag.write(store.labels, "t", pool, Selection(), audits)
+    totag.write(store.labels, "t", pool, Selection("least-confidence", random_share=0.0), audits)
     found = loops.listed(store, "t")
     assert [found.index(audit) for audit in audits[:4]] == [9, 19, 29, 39]
     assert [name for name in found if name not in audits] == [name for name in names if name not in audits]
-    totag.write(store.labels, "few", pool[36:], Selection(), audits)
+    totag.write(store.labels, "few", pool[36:], Selection("least-confidence", random_share=0.0), audits)
     assert loops.listed(store, "few") == ["036.jpg", "039.jpg", "038.jpg", "037.jpg"]
 
 

@@ -161,3 +161,25 @@ def test_a_damaged_record_of_the_model_before_costs_its_memory_only(store: Store
     draft_learning.write(work(store, [], upload), "main/2", held_out(), PARENT)
     learned = drafts_record.read(store.labels, "main/2")
     assert learned and learned.factors["cat"] == (1.0, 1.0, 1.0) and learned.returned.images == 10
+
+
+AFTER_THREE = replace(PARENT, sequence=3, job="j3", run="main/3", model="main/3")
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_run_that_learned_nothing_does_not_make_the_next_forget(store: Store, damaged: bool) -> None:
+    store.labels.create(layout.drafts("main/1"), drafts_record.to_json(LEARNED))
+    if damaged:
+        store.labels.create(layout.drafts("main/3"), b"{}")
+    draft_learning.write(work(store, []), "main/4", held_out(), AFTER_THREE)
+    learned = drafts_record.read(store.labels, "main/4")
+    (kept, nudged, deleted), (added, _) = LEARNED.experience["cat"].seen, LEARNED.missed_experience
+    assert learned and learned.experience["cat"].seen == (kept / 2, nudged / 2, deleted / 2) and learned.missed_experience[0] == added / 2
+
+
+@pytest.mark.parametrize(("model", "known"), [("main/21", "main/1"), ("main/2", "main/1"), ("main/22", ""), ("other/2", "")])
+def test_only_the_last_twenty_runs_of_the_same_flow_are_looked_through(store: Store, model: str, known: str) -> None:
+    store.labels.create(layout.drafts("main/1"), drafts_record.to_json(LEARNED))
+    draft_learning.write(work(store, []), "main/30", held_out(), replace(PARENT, model=model))
+    learned = drafts_record.read(store.labels, "main/30")
+    assert learned and bool(learned.experience) is bool(known)

@@ -7,6 +7,7 @@ from PIL import ExifTags, Image
 from scipy.fft import dctn
 
 from tests.trainer import scenes
+from trainer import image_facts
 from trainer.image_facts import perceptual_hash, time_taken
 from trainer.letterbox import read_image
 
@@ -27,7 +28,7 @@ def file(pixels: np.ndarray, kind: str = "PNG", taken: str | None = None, **opti
 
 
 def hashed(content: bytes) -> int:
-    return perceptual_hash(read_image(content, (320, 256)).pixels)
+    return image_facts.of_image(read_image(content, (320, 256)), content).phash
 
 
 def apart(first: int, second: int) -> int:
@@ -54,6 +55,15 @@ def test_the_same_picture_in_another_size_or_file_has_nearly_the_same_hash(seed:
 def test_different_pictures_have_different_hashes() -> None:
     every = [hashed(file(smooth(seed))) for seed in range(12)]
     assert min(apart(a, b) for i, a in enumerate(every) for b in every[i + 1 :]) > 12
+
+
+@pytest.mark.parametrize("size", [(60, 320), (100, 320), (640, 120), (321, 51)])
+def test_tall_and_wide_pictures_are_told_apart_by_what_they_show(size: tuple[int, int]) -> None:
+    tall = [smooth(seed, size) for seed in range(12)]
+    every = [hashed(file(pixels)) for pixels in tall]
+    assert min(apart(a, b) for i, a in enumerate(every) for b in every[i + 1 :]) > 12
+    # the padding changes nothing but the size
+    assert max(apart(a, perceptual_hash(pixels)) for a, pixels in zip(every, tall, strict=True)) <= 3
 
 
 def test_pictures_without_anything_have_the_same_hash_whatever_their_grey() -> None:

@@ -10,7 +10,8 @@ from activelearning.settings import Prediction
 from tests.trainer import scenes
 from trainer.evaluation import evaluate
 from trainer.ground_truth import GroundTruth
-from trainer.letterbox import FILL
+from trainer.image_facts import perceptual_hash
+from trainer.letterbox import FILL, read_image
 from trainer.predictor import Failed, Predicted, Predictor
 
 
@@ -113,3 +114,10 @@ def test_the_model_may_be_a_file_and_says_what_it_wants(predictor, tmp_path):
 def test_an_unknown_family_is_an_error():
     with pytest.raises(UserError, match="family"):
         Predictor(scenes.onnx(), "unknown", Prediction())
+
+
+def test_the_hash_of_a_tall_image_is_of_the_image_alone(predictor):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 3), dtype=np.uint8).repeat(80, 0).repeat(40, 1)
+    (found,) = predictor.predict([("tall.png", _png(pixels))])
+    assert (found.facts.phash ^ perceptual_hash(pixels)).bit_count() <= 3
+    assert (found.facts.phash ^ perceptual_hash(read_image(_png(pixels), predictor.input_size).pixels)).bit_count() > 6

@@ -22,6 +22,7 @@ from activelearning.store import open_store
 from tests.trainer.query_pools import box, image, pool, scores
 from trainer import review_seconds
 from trainer.query import candidates, cost, modifiers, ranking, registry
+from trainer.query.objects import Objects
 from trainer.query.registry import STRATEGIES
 from trainer.query.strategy import LABELLED, Extra, Ranking, Strategy, by_score
 
@@ -52,7 +53,9 @@ _selections = st.builds(
 
 def _extra(images: Sequence[ImageLabels], selection: Selection) -> Extra:
     found = pool(images, selection)
-    seconds = cost.expected_seconds(found, Costs(), fixed(0.4), cost.by_probability(found)) if selection.per_second else None
+    seconds = (
+        cost.expected_seconds(found, Costs(), fixed(0.4), cost.by_probability(found)) if registry.in_force(selection).per_second else None
+    )
     return Extra(labelled_boxes=LABELLED_BOXES, seconds=seconds)
 
 
@@ -111,7 +114,7 @@ def test_columns_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot need pictures"):
         Strategy(by_score, "", "", frozenset(("pictures",)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs the expected seconds"):
-        ranking.rank(pool([]), Selection(per_second=True), Extra())
+        ranking.rank(pool([]), Selection("entropy", per_second=True), Extra())
     with pytest.raises(ValueError, match="needs the boxes labelled"):
         ranking.rank(pool([]), Selection("class-balanced-gain"), Extra())
 
@@ -245,6 +248,35 @@ def test_a_score_per_second() -> None:
     assert found == {"b.jpg": 1.0, "a.jpg": 0.5, "c.jpg": 0.0} and list(found) == ["b.jpg", "a.jpg", "c.jpg"]
 
 
+@pytest.mark.parametrize("strategy", settings.BY_PLACE)
+def test_what_draws_or_picks_one_after_the_other_is_not_weighed(strategy: str) -> None:
+    images = [image(f"{number}.jpg", box("ab"[number % 2], entropy=number / 10)) for number in range(8)]
+    turned = np.radians([0, 5, 90, 95, 180, 185, 270, 275])
+    one = np.ones(8, np.float32)
+    looks = Objects(np.arange(9), np.eye(8, dtype=np.float16), np.arange(8, dtype=np.int32) % 2, one, one, ("a", "b"))
+    extra = Extra(
+        np.stack([np.cos(turned), np.sin(turned)], 1),
+        np.zeros((0, 2)),
+        looks.at,
+        labelled_boxes=LABELLED_BOXES,
+        class_difficulty={},
+        first=4,
+    )
+    plain = Selection(strategy, random_share=0.0)
+    cheap_first = replace(extra, seconds=np.array([64.0, 32, 16, 8, 4, 2, 1, 0.5]))
+
+    weighed = scores(images, replace(plain, per_second=True, class_weights="inverse-frequency"), cheap_first)
+
+    assert list(weighed.items()) == list(scores(images, plain, extra).items())
+
+
+def test_the_settings_name_what_is_not_weighed() -> None:
+    assert tuple(name for name, strategy in STRATEGIES.items() if strategy.by_place) == settings.BY_PLACE
+    for name in STRATEGIES:
+        in_force = registry.in_force(Selection(name, per_second=True, class_weights="inverse-frequency"))
+        assert (in_force.per_second, in_force.class_weights != "none") == ((name not in settings.BY_PLACE,) * 2)
+
+
 # Modifiers.
 
 
@@ -312,6 +344,16 @@ def test_of_each_cluster_the_first_stays_and_the_others_come_last_in_order() -> 
     # 3 was taken with 2; 5 with 0, which is last already, but neither is the first of its burst that stays
     assert both.duplicate_of is not None and both.duplicate_of.tolist() == [1, -1, -1, 2, 2, -1]
     assert both.order.tolist() == [1, 2, 5, 3, 0, 4]
+
+
+def test_a_labelled_image_stands_for_its_cluster() -> None:
+    # of six images, 0 and 2 are like the first labelled one, 1 and 4 like each other, 5 like the second
+    clusters = np.array([0, 1, 0, 3, 1, 5, 0, 5])
+
+    found = modifiers.without_duplicates(by_score(np.array([6.0, 5, 4, 3, 2, 1])), clusters)
+
+    assert found.order.tolist() == [1, 3, 0, 2, 4, 5]
+    assert found.duplicate_of is not None and found.duplicate_of.tolist() == [6, -1, 6, -1, 1, 7]
 
 
 @given(st.lists(st.integers(0, 4), max_size=20), st.randoms(use_true_random=False))

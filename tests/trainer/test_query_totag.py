@@ -105,6 +105,32 @@ def test_what_is_loaded_is_of_the_pool_by_name() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("selection", "reason"),
+    [
+        (Selection("entropy", "max", per_second=True, random_share=0.0), "entropy per second of a WBC box"),
+        (
+            Selection("entropy", per_second=True, class_weights="inverse-frequency", random_share=0.0),
+            "class-weighted entropy per second, mean of 2 boxes",
+        ),
+        (Selection("class-balanced-gain", per_second=True, random_share=0.0), "class-balanced-gain per second"),
+        (Selection("random", per_second=True, class_weights="inverse-frequency"), "random"),
+    ],
+)
+def test_what_scores_are_weighed_by_is_named(selection: Selection, reason: str) -> None:
+    found = written(POOL, selection, load=lambda pool: Extra(labelled_boxes={}, seconds=np.ones(4)))
+    assert reasons(found)["cam-1/1.jpg"] == reason
+
+
+def test_a_labelled_image_that_stands_for_others_is_named() -> None:
+    extra = Extra(clusters=np.array([0, 1, 2, 3, 0, 9]), bursts=np.array([0, 1, 2, 3, 8, 2]), labelled_images=["old.jpg", "cam-2/2.jpg"])
+
+    found = reasons(written(POOL, Selection("entropy", "max", random_share=0.0), load=lambda pool: extra))
+
+    assert list(found)[:2] == ["cam-1/2.jpg", "cam-2/4.jpg"]
+    assert found["cam-1/1.jpg"] == "near-duplicate of old.jpg" and found["cam-2/3.jpg"] == "taken within moments of cam-2/2.jpg"
+
+
 _texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6)
 _odd = st.lists(
     st.builds(lambda label, confidence: box(label, confidence), _texts.filter(lambda text: text != "NULL"), st.sampled_from([0.1, 0.5])),

@@ -2,6 +2,9 @@
 
 import io
 import json
+import math
+import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ from PIL import Image
 from activelearning import commits, labelled, layout, onboarding, table
 from activelearning.commits import Commit
 from activelearning.labels import Box, ImageLabels
+from activelearning.settings import Settings
 from activelearning.store import Store, open_store
+from trainer import image_sets
 from trainer.cli import main
 
 _PLAIN, _OTHER = (200, 60, 60), (60, 60, 200)
@@ -102,6 +107,48 @@ def test_the_cap_draws_the_same_images_for_the_same_seed(folder: Path, capsys: p
     assert (first["of_images"], first["to_images"]) == (8, 16)
     assert _found(capsys, folder, *words) == first
     assert _found(capsys, folder, *words, "--seed", "1") != first
+
+
+def _with_table(images: int) -> tuple[Store, Settings]:
+    store = open_store("memory:")
+    boxes = tuple(Box("bird", 0.1, 0.1, 0.2, 0.2, 0.9, "model") for _ in range(4))
+    rows = table.table_bytes(ImageLabels(f"{k:05}.png", 128, 96, boxes) for k in range(images))
+    store.labels.create(layout.totag("main/1"), rows)
+    assert commits.publish(store.labels, Commit(1, "j", "main/1", "main/1", layout.totag("main/1"), "", 0.0, images, 0, 0.0), 0)
+    return store, Settings(("bird",))
+
+
+def test_the_head_of_a_table_is_read_no_further_than_it_is_asked_for() -> None:
+    store, settings = _with_table(8000)
+    tracemalloc.start()
+    names = [labels.image for labels in image_sets.first(store, settings, "totag:3")]
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert names == ["00000.png", "00001.png", "00002.png"]
+    assert held < 2_000_000
+
+
+def test_no_more_images_are_held_than_are_drawn() -> None:
+    store, settings = _with_table(8000)
+    tracemalloc.start()
+    sets = image_sets.first(store, settings, "totag:20"), image_sets.second(store, settings, "pool")
+    of, to = image_sets.chosen(*sets, 50, 0, ("totag:20", "pool"))
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(of), len(to)) == (20, 50) and {one.image for one in of}.isdisjoint(one.image for one in to)
+    # all of the pool takes some 40 MB, and a read of the table at most a megabyte or two
+    assert held < 10_000_000
+
+
+def test_every_image_is_as_likely_to_be_drawn_as_any_other() -> None:
+    of, to = ([ImageLabels(f"{kind}{k}.png", 1, 1, ()) for k in range(20)] for kind in "ab")
+    drawn = [image_sets.chosen(iter(of), iter(to), 5, seed, ("a", "b")) for seed in range(2000)]
+    times = Counter(one.image for _, others in drawn for one in others)
+    # each of 20 is one of 5 in a quarter of 2000 draws, give or take four deviations
+    assert len(times) == 20 and all(abs(count - 500) < 4 * math.sqrt(2000 * 0.25 * 0.75) for count in times.values())
+    assert all(
+        [one.image for one in others] == sorted((one.image for one in others), key=lambda name: int(name[1:-4])) for _, others in drawn
+    )
 
 
 def test_a_person_reads_a_table_and_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

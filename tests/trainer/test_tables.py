@@ -37,22 +37,22 @@ def written(images: list[ImageLabels], selection: Selection) -> list[ImageLabels
 
 def test_totag_lists_the_least_confident_first_and_states_the_aggregate() -> None:
     images = [predicted("b.jpg", 0.9, 0.3), predicted("a.jpg", 0.6, 0.5), predicted("c.jpg")]
-    by_min = written(images, Selection(box_aggregation="max"))
+    by_min = written(images, Selection("least-confidence", box_aggregation="max", random_share=0.0))
     assert [(one.image, one.image_confidence) for one in by_min] == [("c.jpg", 0.0), ("b.jpg", 0.3), ("a.jpg", 0.5)]
-    by_mean = written(images, Selection(box_aggregation="mean"))
+    by_mean = written(images, Selection("least-confidence", box_aggregation="mean", random_share=0.0))
     assert [(one.image, one.image_confidence) for one in by_mean] == [("c.jpg", 0.0), ("a.jpg", 0.55), ("b.jpg", 0.6)]
 
 
 def test_totag_keeps_rows_whole_and_the_first_of_two_of_an_image() -> None:
     fresh, stale = predicted('x/ä, "q".jpg', 0.4), predicted('x/ä, "q".jpg', 0.9, 0.8)
-    (only,) = written([fresh, stale], Selection())
+    (only,) = written([fresh, stale], Selection("least-confidence"))
     assert only.image == fresh.image and only.boxes == fresh.boxes and only.content_hash == fresh.content_hash
 
 
 def test_totag_that_is_there_is_never_overwritten() -> None:
     blobs = open_store("memory:").labels
     blobs.create("totag/main/1.csv", b"mine")
-    totag.write(blobs, "totag/main/1.csv", [predicted("a.jpg", 0.5)], Selection())
+    totag.write(blobs, "totag/main/1.csv", [predicted("a.jpg", 0.5)], Selection("least-confidence"))
     assert blobs.read("totag/main/1.csv").content == b"mine"
 
 

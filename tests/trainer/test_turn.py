@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from activelearning import claims, commits, journal, layout, state, table
+from activelearning import claims, commits, decisions, handouts, journal, layout, state, steps, table
 from activelearning.claims import Wanted
 from activelearning.iterations import Status
 from activelearning.state import FAILED
@@ -218,3 +218,35 @@ def _work_under_fire(world: World, after: bool) -> None:
         if commit and commit.run == "main/1":
             return
     raise AssertionError("never committed")
+
+
+def test_a_prediction_with_an_older_model_says_whose_drafts_are_listed(world: World) -> None:
+    blobs = world.store.labels
+    for batch, seeds in (("b1", range(4)), ("b2", range(4, 8))):
+        hand_in(world.store, batch, seeds)
+        world.settle()
+    assert _model_and_drafts(world) == ("main/2", "main/2")
+    _predict(world, "main/1")
+    assert _model_and_drafts(world) == ("main/2", "main/1") and handouts.offer(blobs).model == "main/1"
+    # what the current model says of a new image is listed beside what the older one says of all others
+    world.store.images.create(name(20), loops.png(20))
+    world.settle()
+    assert _model_and_drafts(world) == ("main/2", "") and handouts.offer(blobs).model == ""
+    _predict(world, "main/2")
+    world.store.images.create(name(21), loops.png(21))
+    world.settle()
+    assert _model_and_drafts(world) == ("main/2", "main/2") and name(21) in listed(world.store, handouts.offer(blobs).totag)
+
+
+def _model_and_drafts(world: World) -> tuple[str, str]:
+    commit = commits.latest(world.store.labels)
+    assert commit is not None
+    return commit.model, commit.drafts_of
+
+
+def _predict(world: World, model: str) -> None:
+    """As `trainer predict --model` does."""
+    job = decisions.prediction_job(state.load(world.store.labels), world.clock(), model)
+    state.update(world.store.labels, lambda before: before.with_job(job))
+    steps.send_job(world.store, job.id)
+    assert world.trainer(world.store).drain() == 1

@@ -1,7 +1,8 @@
 """The query strategies that look for variety, over what a turn knows: from candidates and extras to a ranking.
 
 Rule: each makes the head of `Extra.first` images one after the other, so that any number of images from the head differ; the rest follow
-by what is left to tell them apart. An image without an embedding comes last.
+by what is left to tell them apart. An image without an embedding comes last; one with boxes of which nothing else is known, which happens
+where some were predicted for another strategy, scores the mean of those of which it is.
 """
 
 from collections.abc import Callable, Mapping
@@ -85,13 +86,14 @@ def _ppal(candidates: Candidates, selection: Selection, extra: Extra) -> Ranking
     entropy = measures.of_boxes(candidates, "entropy")
     weights = class_weights(extra.class_difficulty or {}, candidates.classes)
     scores = np.bincount(candidates.image_of_box, entropy * weights[candidates.class_id], len(candidates))
-    return _by_place(ppal(scores, _objects(candidates, extra), extra.first, selection.seed).order)
+    objects_of, known = _objects(candidates, extra)
+    return _by_place(ppal(_completed(scores, known, candidates), objects_of, extra.first, selection.seed).order)
 
 
 def _entropy_nms_diverse(candidates: Candidates, selection: Selection, extra: Extra) -> Ranking:
-    objects_of = _objects(candidates, extra)
+    objects_of, known = _objects(candidates, extra)
     scores = np.concatenate([np.zeros(0), *(_entropies(objects_of, part) for part in _parts(len(candidates)))])
-    return _by_place(diverse_prototypes(scores, objects_of, extra.labelled_boxes or {}, extra.first).order)
+    return _by_place(diverse_prototypes(_completed(scores, known, candidates), objects_of, extra.labelled_boxes or {}, extra.first).order)
 
 
 def _entropies(objects_of: ObjectsOf, part: np.ndarray) -> np.ndarray:
@@ -103,26 +105,37 @@ def _parts(images: int) -> list[np.ndarray]:
     return [np.arange(start, min(start + _AT_A_TIME, images)) for start in range(0, images, _AT_A_TIME)]
 
 
-def _objects(candidates: Candidates, extra: Extra) -> ObjectsOf:
+def _objects(candidates: Candidates, extra: Extra) -> tuple[ObjectsOf, np.ndarray]:
+    """The objects of the pool, and of which images they are known, (N,) bool."""
     if extra.objects is None:
         raise ValueError("the strategy needs the objects of the pool")
-    objects_of = extra.objects
-    if len(candidates.confidence) and not any(len(objects_of(part).confidence) for part in _parts(len(candidates))):
+    known = np.ones(len(candidates), bool) if extra.has_objects is None else extra.has_objects
+    if len(candidates.confidence) and not known.any():
         raise UserError(
             "the query strategy goes by what objects look like to the model, and nothing is known of that: the model was made by an older "
             "version, or the pool was predicted for another strategy; train once, or choose another selection.strategy"
         )
-    return objects_of
+    return extra.objects, known
 
 
 def _consistency(candidates: Candidates, selection: Selection, extra: Extra) -> Ranking:
-    """By the box whose consistency is nearest to `BETA`: 1 at it, falling to 0 at none at all; 0 without boxes."""
+    """By the box whose consistency is nearest to `BETA`: 1 at it, falling to 0 at none at all; 0 without boxes, the mean where none of the
+    boxes has one."""
     values = candidates.column("consistency")
     if len(values) and np.isnan(values).all():
         raise UserError("no box of the pool has a consistency, which the query strategy goes by: predict the pool again")
-    nearest = np.full(len(candidates), BETA)
+    nearest, known = np.full(len(candidates), BETA), np.zeros(len(candidates), bool)
     np.minimum.at(nearest, candidates.image_of_box, np.where(np.isnan(values), BETA, np.abs(values - BETA)))
-    return by_score(1 - nearest / BETA)
+    known[candidates.image_of_box[~np.isnan(values)]] = True
+    return by_score(_completed(1 - nearest / BETA, known, candidates))
+
+
+def _completed(scores: np.ndarray, known: np.ndarray, candidates: Candidates) -> np.ndarray:
+    """The scores (N,), those of images with boxes of which nothing is `known` (N,) replaced by the mean of those of which it is."""
+    filled = candidates.counts > 0
+    if not (filled & known).any():
+        return scores
+    return np.where(filled & ~known, scores[filled & known].mean(), scores)
 
 
 STRATEGIES: Mapping[str, Strategy] = {
@@ -132,6 +145,7 @@ STRATEGIES: Mapping[str, Strategy] = {
         "k-centre greedy: Sener and Savarese, ICLR 2018",
         frozenset((EMBEDDINGS, LABELLED)),
         _of_uncertainty,
+        by_place=True,
     ),
     "max-herding": Strategy(
         _by_embeddings(max_herding),
@@ -139,6 +153,7 @@ STRATEGIES: Mapping[str, Strategy] = {
         "Bae, Noh and Sutherland, ECCV 2024",
         frozenset((EMBEDDINGS, LABELLED)),
         _of_uncertainty,
+        by_place=True,
     ),
     "ppal": Strategy(
         _ppal,
@@ -146,12 +161,14 @@ STRATEGIES: Mapping[str, Strategy] = {
         "Yang, Huang and Crowley, CVPR 2024",
         frozenset((OBJECTS, DIFFICULTY)),
         lambda selection: MEASURES["entropy"].columns,
+        by_place=True,
     ),
     "entropy-nms-diverse": Strategy(
         _entropy_nms_diverse,
         "unsure of objects that look unlike each other and those before",
         "ENMS and DivProto: Wu, Chen and Huang, CVPR 2022",
         frozenset((OBJECTS, LABELLED)),
+        by_place=True,
     ),
     "consistency": Strategy(
         _consistency,

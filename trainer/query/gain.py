@@ -8,6 +8,7 @@ al., ECCV 2018.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,12 +36,14 @@ def class_balanced_gain(uncertainty: np.ndarray, candidates: Candidates, labelle
     return np.bincount(pairs // width, gains, len(candidates))
 
 
+_GAIN = Strategy(
+    _class_balanced,
+    "entropy of classes that few boxes are labelled of",
+    "concave over modular: Wei, Iyer and Bilmes, ICML 2015",
+    frozenset((LABELLED,)),
+    lambda selection: MEASURES["entropy"].columns,
+)
 STRATEGIES: Mapping[str, Strategy] = {
-    "class-balanced-gain": Strategy(
-        _class_balanced,
-        "entropy of classes that few boxes are labelled of",
-        "concave over modular: Wei, Iyer and Bilmes, ICML 2015",
-        frozenset((LABELLED,)),
-        lambda selection: MEASURES["entropy"].columns,
-    ),
+    "class-balanced-gain": _GAIN,
+    "gain-per-second": replace(_GAIN, meaning=f"{_GAIN.meaning}, for each second of review", per_second=True),
 }

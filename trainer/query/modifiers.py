@@ -84,14 +84,16 @@ def with_lots(ranking: Ranking, lots: np.ndarray, share: float) -> Ranking:
 
 
 def without_duplicates(ranking: Ranking, clusters: np.ndarray) -> Ranking:
-    """The first image of each cluster as before, then, in their order, the others; `clusters` (N,) int, equal for near-duplicates.
+    """The first image of each cluster as before, then, in their order, the others; `clusters` (N + L,) int, equal for near-duplicates.
 
-    What was last for this reason already stays so. The source ("prune") lets chance choose who stays, and may lose a whole cluster.
+    The last L are of labelled images, which stand for their clusters, so that all images of the pool in these are others. What was last
+    for this reason already stays so. The source ("prune") lets chance choose who stays, and may lose a whole cluster.
     """
     order = ranking.order
     duplicate_of = np.full(len(order), -1, np.int64) if ranking.duplicate_of is None else ranking.duplicate_of.copy()
-    _, first, cluster = np.unique(clusters[order], return_index=True, return_inverse=True)
-    stands = order[first[cluster]]
+    known_first = np.concatenate([np.arange(len(order), len(clusters)), order])
+    _, first, cluster = np.unique(clusters[known_first], return_index=True, return_inverse=True)
+    stands = known_first[first[cluster]][len(clusters) - len(order) :]
     new = (stands != order) & (duplicate_of[order] < 0)
     duplicate_of[order[new]] = stands[new]
     late = duplicate_of[order] >= 0

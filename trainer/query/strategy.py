@@ -22,10 +22,11 @@ class Extra:
     """What is known beside the predictions; row `i` of what is of images belongs to `candidates.images[i]`. None where not loaded.
 
     `embeddings` (N, D) and `labelled_embeddings` (M, D) are of whole images, of the candidates and of the labelled set; `objects` gives
-    the features of the detections of some images, and `has_objects` (N,) bool says of which they are known, None: of all; `consistency` (N,) is higher where the predictions of an image and of its augmented
-    copies agree less; `labelled_boxes` counts the boxes of each class that people have labelled, and `class_difficulty` says how hard each
-    class is, 0..1; `seconds` (N,) what an image is expected to cost a person; `clusters` and `bursts`, each (N + L,) int, are equal for
-    near-duplicates, and for images taken within moments, first of the candidates, then of the `labelled_images` (L,). A strategy that picks one image after the other picks `first` of them; the rest
+    the features of the detections of some images, and `has_objects` (N,) bool says of which they are known, None: of all; `consistency`
+    (N,) is higher where the predictions of an image and of its augmented copies agree less; `labelled_boxes` counts the boxes of each
+    class that people have labelled, and `class_difficulty` says how hard each class is, 0..1; `seconds` (N,) what an image is expected to
+    cost a person; `clusters` and `bursts`, each (N + L,) int, are equal for near-duplicates, and for images taken within moments, first
+    of the candidates, then of the `labelled_images` (L,). A strategy that picks one image after the other picks `first` of them; the rest
     follow by a score.
     """
 
@@ -48,8 +49,8 @@ class Ranking:
     """N images in the order to review them: `order` (N,) int64 holds each index once; `score` (N,) float64, higher comes earlier.
 
     A strategy that picks one image after the other gives as score what each was worth when it was picked. `duplicate_of` (N,) int64 is
-    the image that stands for a suppressed near-duplicate, N and more those that are labelled, -1 elsewhere; None where nobody looked. `by_lot` (N,) bool are the images that
-    stand where they stand by lot; None where none does.
+    the image that stands for a suppressed near-duplicate, from N on the labelled ones, -1 elsewhere; None where nobody looked. `by_lot`
+    (N,) bool are the images that stand where they stand by lot; None where none does.
     """
 
     order: np.ndarray
@@ -73,6 +74,7 @@ class Strategy:
 
     `needs` are those of `NEEDS` that must be in `Extra`; `columns` the measure columns of the tables that it reads under these settings.
     `by_place`: the order is all it tells, since it draws by lot or picks one image after the other, so its scores are not weighed.
+    `per_second`: its scores are always divided by the seconds that an image is expected to cost.
     """
 
     rank: Rank
@@ -81,6 +83,7 @@ class Strategy:
     needs: frozenset[str] = frozenset()
     columns: Callable[[Selection], frozenset[str]] = lambda selection: frozenset()
     by_place: bool = False
+    per_second: bool = False
 
     def __post_init__(self) -> None:
         if not self.needs <= NEEDS:

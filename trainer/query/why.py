@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from activelearning.settings import Selection
-from trainer.query import measures, uncertainty
+from trainer.query import measures, registry, uncertainty
 from trainer.query.candidates import Candidates
 from trainer.query.strategy import Extra, Ranking
 
@@ -16,14 +16,14 @@ AUDIT, BY_LOT = "audit", "by lot"
 
 
 def reasons(candidates: Candidates, selection: Selection, ranking: Ranking, extra: Extra) -> Callable[[int], str]:
-    """From an image's index to what its ranking goes by: `entropy of a WBC box`, `near-duplicate of cam-1/0004.jpg`, …"""
+    """From an image's index to what its ranking goes by: `entropy per second of a WBC box`, `near-duplicate of cam-1/0004.jpg`, …"""
     of_strategy = _of_strategy(candidates, selection)
 
     def reason(index: int) -> str:
         stands = -1 if ranking.duplicate_of is None else int(ranking.duplicate_of[index])
         if stands < 0 and ranking.by_lot is not None and ranking.by_lot[index]:
             return BY_LOT
-        return of_strategy(index) if stands < 0 else f"{_likeness(index, stands, extra)} {candidates.images[stands]}"
+        return of_strategy(index) if stands < 0 else f"{_likeness(index, stands, extra)} {_name(stands, candidates, extra)}"
 
     return reason
 
@@ -33,12 +33,23 @@ def _likeness(index: int, stands: int, extra: Extra) -> str:
     return "near-duplicate of" if alike else "taken within moments of"
 
 
+def _name(stands: int, candidates: Candidates, extra: Extra) -> str:
+    return candidates.images[stands] if stands < len(candidates) else extra.labelled_images[stands - len(candidates)]
+
+
 def _of_strategy(candidates: Candidates, selection: Selection) -> Callable[[int], str]:
-    measure = uncertainty.one_measure(selection)
+    measure, name = uncertainty.one_measure(selection), _weighed(registry.in_force(selection))
     if not measure:
-        return lambda index: selection.strategy
+        return lambda index: name
     values = measures.of_boxes(candidates, measure, selection.calibrated)
-    return lambda index: f"{selection.strategy}{_of_boxes(index, candidates, values, selection)}"
+    return lambda index: f"{name}{_of_boxes(index, candidates, values, selection)}"
+
+
+def _weighed(selection: Selection) -> str:
+    """The strategy's name with what its scores are multiplied by: `class-weighted entropy per second`."""
+    before = "class-weighted " if selection.class_weights != "none" else ""
+    after = " per second" if selection.per_second and not registry.STRATEGIES[selection.strategy].per_second else ""
+    return f"{before}{selection.strategy}{after}"
 
 
 def _of_boxes(index: int, candidates: Candidates, values: np.ndarray, selection: Selection) -> str:

@@ -23,6 +23,7 @@ from trainer.detections import Detections
 from trainer.judged import judge
 from trainer.query import cost, near_duplicates, sequences
 from trainer.query.candidates import Candidates
+from trainer.query.registry import in_force
 from trainer.query.strategy import Extra
 
 _LEAST_OBJECTS = draft_thresholds.LEAST_OBJECTS
@@ -89,7 +90,7 @@ def _extra(dataset: Dataset, settings: Settings, reviewed: Sequence[int], known:
 
 
 def _seconds(settings: Settings, known: Known, candidates: Candidates) -> np.ndarray | None:
-    if not settings.selection.per_second:
+    if not in_force(settings.selection).per_second:
         return None
     return cost.expected_seconds(candidates, settings.costs, known.rules, cost.by_probability(candidates))
 
