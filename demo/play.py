@@ -24,8 +24,6 @@ SETTINGS = (
     "training.vertical_flip = true",
     "training.iterations = 900",
     "training.warm_iterations = 500",
-    # Red cells are everywhere; the rare classes teach more.
-    "selection.class_balance = { Platelets = 0.5, WBC = 0.3, RBC = 0.2 }",
 )
 
 

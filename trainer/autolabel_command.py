@@ -18,8 +18,8 @@ from activelearning.labels import ImageLabels
 from activelearning.settings import Settings
 from activelearning.state import QUEUED, RUNNING, Job
 from activelearning.store import Store
-from trainer import accepting, pinned_pool, totag
-from trainer.pinned_pool import Recipe
+from trainer import accepting, pinned_pool, pool_features, totag
+from trainer.pinned_pool import PinnedPool
 from trainer.work import Work, read_onnx
 
 KIND = "autolabel"
@@ -85,28 +85,32 @@ def _record(store: Store, commit: Commit) -> Record:
 def _divided(work: Work, parent: Commit, reviewed: Sequence[ImageLabels]) -> Commit:
     """Write division and totag, and return the commit that makes them current."""
     blobs, name = work.store.labels, layout.division(parent.run, work.job.id)
-    recipe = _recipe(work, parent)
+    pool = _predicted(work, parent)
+    recipe = pool.recipe
     last = accepting.last_accepted(work, parent, reviewed, name)
     known = last.audited.union(labels.image for labels in labelled.read(blobs, layout.TEST).images)
     evidence = [labels for labels in reviewed if labels.image in known]
     images = partial(_pool, work.store, parent, frozenset(labels.image for labels in reviewed))
     division = accepting.divide(work, read_onnx(work.store, recipe.model), recipe, evidence, images, name, last)
     listed = layout.totag(parent.run, work.job.id)
-    totag.write(blobs, listed, (one for one in images() if one.image not in division.settled), work.settings.selection, division.audits)
+    # what lies beside the predictions lies with the job that made them
+    made_by, selection = replace(work, job=replace(work.job, id=parent.predicted)), work.settings.selection
+    load = pool_features.loader(made_by, pool, selection, lambda: reviewed, recipe.model)
+    totag.write(blobs, listed, (one for one in images() if one.image not in division.settled), selection, division.audits, load)
     now = work.clock()
     made = replace(parent, sequence=parent.sequence + 1, job=work.job.id, totag=listed, committed_at=now)
     return replace(made, autolabelled=division.name, drafts_of=recipe.model)
 
 
-def _recipe(work: Work, parent: Commit) -> Recipe:
-    """How the pool was predicted. Raises `UserError` where that is not known of all of it, for the proof would not be of this pool."""
+def _predicted(work: Work, parent: Commit) -> PinnedPool:
+    """The pool as it was predicted. Raises `UserError` where that is not known of all of it, for the proof would not be of this pool."""
     pool = pinned_pool.pinned(work.store.labels, parent.predicted) if parent.predicted else None
     if pool is None:
         way = "the next training makes" if parent.autolabelled else f"`trainer predict {work.store.url} --model {parent.model}` makes"
         raise UserError(f"not all of the pool was predicted by one model with the same settings: {way} it so")
     if pool.recipe.classes != work.settings.classes:
         raise UserError(f"model {pool.recipe.model} knows the classes {', '.join(pool.recipe.classes)}, the project others: train first")
-    return pool.recipe
+    return pool
 
 
 def _pool(store: Store, parent: Commit, reviewed: frozenset[str]) -> Iterator[ImageLabels]:
