@@ -48,14 +48,15 @@ def test_a_turn_from_images_to_a_fresh_totag(world: World) -> None:
     assert card["labelled_images"] == 3 and card["test_images"] == 1 and card["uploads"] == [layout.batch_reviewed("b1")]
 
 
-def test_totag_comes_in_order_of_confidence_with_drafts(world: World) -> None:
+def test_totag_comes_in_order_of_its_scores_with_reasons_and_drafts(world: World) -> None:
     hand_in(world.store, "b1", range(4))
     world.settle()
     commit = commits.latest(world.store.labels)
     assert commit is not None
     images = table.read_labels(world.store.labels.read(commit.totag).content.decode(), "totag").images
-    confidences = [labels.image_confidence or 0.0 for labels in images]
-    assert confidences == sorted(confidences)
+    assert {labels.chosen_for.partition(",")[0] for labels in images} <= {"gain-per-second", "by lot"}
+    scores = [labels.acquisition_score for labels in images if labels.chosen_for != "by lot"]
+    assert scores and None not in scores and scores == sorted(scores, reverse=True)
     boxes = [box for labels in images for box in labels.boxes]
     known = {"entropy", "margin", "total", "mutual_information"}
     assert boxes and all(box.source == "model" and {key for key, _ in box.measures} >= known for box in boxes)
