@@ -5,7 +5,7 @@ Rule: the page and the JSON say the same, and everything the figures depend on s
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
@@ -113,25 +113,27 @@ def _page(setting: Setting, curves: Curves, outcomes: Sequence[Outcome], plot: c
         element("style", markup.verbatim(CSS)),
     )
     caption = "Thin lines are seeds, thick ones the mean of each round. All strategies of a seed begin with the same random images."
+    facts = ((name, json.dumps(value)) for name, value in setting.facts.items())
     body = element(
         "main",
         element("h1", "Annotator-seconds to a given AP"),
         markup.lead(f"Full-label AP {setting.mean_full_ap:.3f}. Figures are means over seeds with 95 % intervals (Student)."),
         markup.figure(plot, "AP over annotator-seconds, a line a strategy", caption),
-        element("h2", "To a share of the full-label AP"),
-        markup.table("Seconds and boxes to a target", _HEADER, (_row(one) for one in outcomes)),
-        element("h2", "Against its rivals, paired by seed"),
-        markup.table("Differences to rivals", _RIVAL_HEADER, (row for one in outcomes for row in _rival_rows(one))),
-        element("h2", "Every round"),
-        markup.table(
-            "Rounds",
-            _ROUND_HEADER,
-            (_round_row(name, rounds) for name, seeds in curves.items() for rounds in zip(*seeds.values(), strict=False)),
+        _section("To a share of the full-label AP", "Seconds and boxes to a target", _HEADER, (_row(one) for one in outcomes)),
+        _section(
+            "Against its rivals, paired by seed",
+            "Differences to rivals",
+            _RIVAL_HEADER,
+            (row for one in outcomes for row in _rival_rows(one)),
         ),
-        element("h2", "What the figures depend on"),
-        markup.table("Facts", ("", ""), ((name, json.dumps(value)) for name, value in setting.facts.items())),
+        _section("Every round", "Means over seeds", _ROUND_HEADER, _round_rows(curves)),
+        _section("What the figures depend on", "Settings and data", ("name", "value"), facts),
     )
     return "<!doctype html>\n" + element("html", head, element("body", body), lang="en") + "\n"
+
+
+def _section(title: str, label: str, header: Sequence[str], rows: Iterable[Sequence[markup.Child]]) -> Markup:
+    return element("section", element("h2", title), markup.table(label, header, rows))
 
 
 _HEADER = ("strategy", *(f"seconds to {share:.0%}" for share in SHARES), f"boxes to {SHARES[1]:.0%}", "mean AP")
