@@ -3,8 +3,8 @@
     python -m tests.bench select [--images 1000000] [--boxes 5] [--first 1000] [--strategies entropy,sota]
 
 Each strategy runs in a process of its own on the same made-up pool, ten classes of which one is in most images, every measure known,
-every hundredth image without detections, and is given what it needs of people: labelled boxes by class. `per second` is
-class-balanced gain per expected second, `quotas` the same with class balance and folder quotas.
+every hundredth image without detections, and is given what it needs of people: labelled boxes by class. `quotas` is
+the default strategy with class balance and folder quotas. A tenth of the images is drawn by lot, as by default.
 """
 
 import argparse
@@ -19,10 +19,7 @@ from activelearning.settings import Selection
 
 _CLASSES = tuple(f"class-{number}" for number in range(10))
 _SETTINGS = {
-    "per second": Selection("class-balanced-gain", per_second=True),
-    "quotas": Selection(
-        "class-balanced-gain", per_second=True, class_balance=dict.fromkeys((*_CLASSES[:9], "NULL"), 0.1), folder_quotas={"*": 1.0}
-    ),
+    "quotas": Selection("gain-per-second", class_balance=dict.fromkeys((*_CLASSES[:9], "NULL"), 0.1), folder_quotas={"*": 1.0}),
 }
 """Settings to measure beside the plain strategies."""
 
@@ -58,6 +55,7 @@ def _measure(name: str, images: int, boxes: int, first: int) -> dict[str, float]
     from activelearning import draft_rules, settings
     from trainer import totag
     from trainer.query import cost, ranking
+    from trainer.query.registry import in_force
     from trainer.query.strategy import Extra
 
     selection = _SETTINGS.get(name) or Selection(name)
@@ -65,9 +63,9 @@ def _measure(name: str, images: int, boxes: int, first: int) -> dict[str, float]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started, cpu = time.perf_counter(), time.process_time()
     labelled = {label: 10 * 2**number for number, label in enumerate(_CLASSES)}
-    seconds = (
-        cost.expected_seconds(pool, settings.Costs(), draft_rules.fixed(0.4), cost.by_probability(pool)) if selection.per_second else None
-    )
+    by_the_second = in_force(selection).per_second
+    rules = draft_rules.fixed(0.4)
+    seconds = cost.expected_seconds(pool, settings.Costs(), rules, cost.by_probability(pool)) if by_the_second else None
     ranked = ranking.rank(pool, selection, Extra(labelled_boxes=labelled, seconds=seconds, first=first))
     order = totag.in_shares(pool, ranked, selection).indices if selection.class_balance else ranked.order
     head = [pool.images[index] for index in order[:first]]
