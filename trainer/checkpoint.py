@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from activelearning.errors import UserError
 from trainer.weights import read_archive
 
 
@@ -31,21 +30,13 @@ class Checkpoint:
         torch.save({field.name: getattr(self, field.name) for field in fields(self)}, buffer)
         return buffer.getvalue()
 
-    @classmethod
-    def from_bytes(cls, encoded: bytes) -> "Checkpoint":
-        """The inverse of `to_bytes`. Raises `UserError` when it is no such file."""
-        return cls(**read_archive(encoded, _NAMES, _ADVICE))
 
+def read(encoded: bytes) -> Checkpoint | None:
+    """The inverse of `to_bytes`; None for one of before version 0.4, which drew its batches otherwise, so that no run can go on from it.
 
-_NAMES = frozenset(field.name for field in fields(Checkpoint))
-_OLD_NAMES = _NAMES - {"looks"}
-_ADVICE = "the run's checkpoint is damaged or of another version; delete it, and the run starts anew"
-
-
-def is_of_before_0_4(encoded: bytes) -> bool:
-    """Whether it is a checkpoint of a version that drew its batches otherwise, so that no run can go on from it."""
-    try:
-        read_archive(encoded, _OLD_NAMES, _ADVICE)
-    except UserError:
-        return False
-    return True
+    Raises `UserError` when it is no such file.
+    """
+    names = {field.name for field in fields(Checkpoint)}
+    advice = "the run's checkpoint is damaged or of another version; delete it, and the run starts anew"
+    found = read_archive(encoded, names, advice, optional={"looks"})
+    return Checkpoint(**found) if "looks" in found else None

@@ -10,11 +10,12 @@ from activelearning.commits import Commit
 from activelearning.errors import BlobExists, BlobMissing
 from activelearning.labels import ImageLabels
 from activelearning.store import Blobs
-from trainer import dataset, detectors, export, training, weights
-from trainer.checkpoint import Checkpoint, is_of_before_0_4
+from trainer import checkpoint, dataset, detectors, export, training, weights
+from trainer.checkpoint import Checkpoint
 from trainer.work import Work
 
 _PARITY_IMAGES = 8
+_OLD = "the checkpoint is of an older version, so the run starts anew"
 
 
 def trained_on(blobs: Blobs, run: str) -> frozenset[str]:
@@ -126,13 +127,10 @@ class _CheckpointKeeper:
         except BlobMissing:
             return None
         self._etag = blob.etag
-        if is_of_before_0_4(blob.content):
-            self._work.tell("the checkpoint is of an older version, so the run starts anew")
-            return None
-        checkpoint = Checkpoint.from_bytes(blob.content)
-        self._work.tell(f"going on from the checkpoint at iteration {checkpoint.iteration}")
-        return checkpoint
+        found = checkpoint.read(blob.content)
+        self._work.tell(f"going on from the checkpoint at iteration {found.iteration}" if found else _OLD)
+        return found
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        self._etag = self._work.store.labels.replace(self._name, checkpoint.to_bytes(), self._etag)
+    def save(self, reached: Checkpoint) -> None:
+        self._etag = self._work.store.labels.replace(self._name, reached.to_bytes(), self._etag)
         self._work.progressed()

@@ -68,7 +68,7 @@ def _train(work: Work) -> Commit:
     totag.write(blobs, layout.totag(job.run), unsettled, selection, division.audits, load)
     if work.settings.policy.report and test:
         _report(work, onnx, test)
-    label_review.write(work, onnx, (*tagged, *_without(test, tagged)))
+    label_review.write(work, onnx, people_said)
     work.move(Status.INFERENCE_COMPLETE)
     made = commit_of(work, job.run, layout.totag(job.run), layout.tagged(job.run), pool)
     return replace(made, autolabelled=division.name, predicted=job.id, drafts_of=job.run)

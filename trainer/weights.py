@@ -36,16 +36,17 @@ class Weights:
         return cls(fields["family"], tuple(fields["classes"]), fields["state"])
 
 
-def read_archive(encoded: bytes, names: Set[str], advice: str) -> dict[str, Any]:
+def read_archive(encoded: bytes, names: Set[str], advice: str, optional: Set[str] = frozenset()) -> dict[str, Any]:
     """The fields of one of torch's archives, tensors on the CPU; nothing in it is executed.
 
-    Raises `UserError` with `advice` when it is damaged, holds anything but tensors and plain values, or has other fields than `names`.
+    Raises `UserError` with `advice` when it is damaged, holds anything but tensors and plain values, or has other fields than `names`, of
+    which those that are `optional` may be missing.
     """
     try:
         fields = torch.load(io.BytesIO(encoded), map_location="cpu", weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError) as error:
         raise UserError(advice) from error
-    if not isinstance(fields, dict) or fields.keys() != names:
+    if not isinstance(fields, dict) or not names - optional <= fields.keys() <= names:
         raise UserError(advice)
     return fields
 

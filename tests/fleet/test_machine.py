@@ -15,7 +15,7 @@ from tests.fleet import arm, imds
 from tests.fleet.imds import NAME, RESOURCE, Service
 from tests.trainer import loops, scenes
 from tests.trainer.loops import World, hand_in
-from trainer import cli, detectors, machine, training
+from trainer import checkpoint, cli, detectors, machine, training
 from trainer.checkpoint import Checkpoint
 from trainer.machine import Machine, Notice, Watch
 from trainer.serve import Trainer, job_of, owner_on
@@ -194,7 +194,8 @@ def test_an_evicted_trainer_keeps_the_iteration_it_is_at_and_the_next_ends_where
     job = the_job(world.store)
     assert (job.status, job.owner, job.attempts) == (state.QUEUED, "", 0)
     assert (service.started, azure.asked) == (["E-1"], [])
-    kept = Checkpoint.from_bytes(world.store.labels.read(layout.model(job.run, "checkpoint.pt")).content)
+    kept = checkpoint.read(world.store.labels.read(layout.model(job.run, "checkpoint.pt")).content)
+    assert kept
     assert kept.iteration == 1, "a checkpoint is due every four iterations only"
     world.trainer(world.store).drain()
     assert any("going on from the checkpoint at iteration 1" in line for line in world.told)
@@ -218,7 +219,7 @@ def test_stopped_at_any_iteration_and_resumed_is_never_stopped(at: int) -> None:
 
     with pytest.raises(jobs.Stopped):
         train(on_progress=stop, on_checkpoint=lambda checkpoint: saved.append(checkpoint.to_bytes()))
-    last = Checkpoint.from_bytes(saved[-1])
+    last = checkpoint.read(saved[-1])
     assert last.iteration == at
     whole, resumed = train().state_dict(), train(checkpoint=last).state_dict()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())

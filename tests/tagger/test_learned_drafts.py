@@ -175,18 +175,23 @@ def test_a_damaged_handout_keeps_no_upload_from_being_noted(tmp_path: Path, term
     assert terminal.tagger("upload", tmp_path / "x", "--json").value["handed_in"] == 0
 
 
-def test_a_download_goes_on_without_a_handout_that_cannot_be_read(
-    tmp_path: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = project(in_memory(tmp_path), NAMES)
-    with_model(store, learned())
+def _cut_off_at(step: str, store: Store, folder: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that its user stops at a step of the handouts."""
 
     def cut_off(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("activelearning.handouts.if_intact", cut_off)
-        assert terminal.tagger("download", 2, "--store", store.url, "--to", tmp_path / "x").code == 130
+        patch.setattr(f"activelearning.handouts.{step}", cut_off)
+        assert terminal.tagger("download", 2, "--store", store.url, "--to", folder / "x").code == 130
+
+
+def test_a_download_goes_on_without_a_handout_that_cannot_be_read(
+    tmp_path: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = project(in_memory(tmp_path), NAMES)
+    with_model(store, learned())
+    _cut_off_at("if_intact", store, tmp_path, terminal, monkeypatch)
     (batch,) = state.load(store.labels).batches
     damage_handout(store, batch, DAMAGED_HANDOUTS[0])
     value = terminal.tagger("download", 2, "--store", store.url, "--to", tmp_path / "x", "--json").value
@@ -212,13 +217,7 @@ def test_a_download_that_was_cut_off_before_its_handout_goes_on(
 ) -> None:
     store = project(in_memory(tmp_path), NAMES)
     with_model(store, learned())
-
-    def cut_off(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("activelearning.handouts.hand_out", cut_off)
-        assert terminal.tagger("download", 2, "--store", store.url, "--to", tmp_path / "x").code == 130
+    _cut_off_at("hand_out", store, tmp_path, terminal, monkeypatch)
     value = terminal.tagger("download", 2, "--store", store.url, "--to", tmp_path / "x", "--json").value
     assert value["images"] == 2 and value["expected_seconds"] == pytest.approx(2 * SECONDS, abs=0.06)
     assert shown(store, str(value["batch"])) == [("cat", 0.7), ("dog", 0.35)]

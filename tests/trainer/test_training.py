@@ -10,9 +10,9 @@ from torch import nn
 from activelearning.errors import UserError
 from activelearning.settings import Prediction, Training
 from tests.trainer import scenes
-from trainer import detectors, training
+from trainer import checkpoint, detectors, training
 from trainer.augment import Affine, augment, move_boxes
-from trainer.checkpoint import Checkpoint, is_of_before_0_4
+from trainer.checkpoint import Checkpoint
 from trainer.detectors import compact, pad_targets
 from trainer.evaluation import evaluate
 from trainer.ground_truth import GroundTruth
@@ -49,9 +49,9 @@ def test_eight_scenes_are_learned_by_heart():
 def test_a_resumed_run_ends_in_the_very_same_weights():
     saved = []
     whole = _train(on_checkpoint=lambda checkpoint: saved.append(checkpoint.to_bytes()))
-    assert [Checkpoint.from_bytes(one).iteration for one in saved] == [2, 4]
+    assert [checkpoint.read(one).iteration for one in saved] == [2, 4]
     for one in saved:
-        assert _same(_train(checkpoint=Checkpoint.from_bytes(one)), whole)
+        assert _same(_train(checkpoint=checkpoint.read(one)), whole)
 
 
 def test_a_checkpoint_is_not_changed_by_the_run_that_resumes_from_it():
@@ -104,7 +104,7 @@ def test_a_run_with_a_validation_share_resumes_into_the_very_same_weights():
     whole = _train(examples, config, 12, on_checkpoint=lambda one: saved.append(one.to_bytes()), on_progress=ends.append)
     assert ends[-1].iteration == ends[-1].iterations
     for one in saved:
-        assert _same(_train(examples, config, 12, checkpoint=Checkpoint.from_bytes(one)), whole)
+        assert _same(_train(examples, config, 12, checkpoint=checkpoint.read(one)), whole)
 
 
 def test_a_checkpoint_of_an_older_version_is_known_as_such():
@@ -112,9 +112,8 @@ def test_a_checkpoint_of_an_older_version_is_known_as_such():
     _train(iterations=4, on_checkpoint=saved.append)
     old = io.BytesIO()
     torch.save({name: getattr(saved[0], name) for name in ("iteration", "model", "average", "optimizer")}, old)
-    assert is_of_before_0_4(old.getvalue())
-    assert not is_of_before_0_4(saved[0].to_bytes())
-    assert not is_of_before_0_4(b"PK no archive")
+    assert checkpoint.read(old.getvalue()) is None
+    assert checkpoint.read(saved[0].to_bytes()) is not None
 
 
 def test_a_run_that_learns_nothing_more_ends_before_its_budget():
@@ -228,7 +227,7 @@ def test_a_foreign_file_is_not_executed():
         with pytest.raises(UserError, match="damaged; train from scratch"):
             Weights.from_bytes(content)
         with pytest.raises(UserError, match="damaged or of another version; delete it"):
-            Checkpoint.from_bytes(content)
+            checkpoint.read(content)
 
 
 def test_progress_tells_each_iteration_and_its_losses():
