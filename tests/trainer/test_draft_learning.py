@@ -16,7 +16,7 @@ from activelearning.state import Batch, Job
 from activelearning.store import Store, open_store
 from tests.core.learned import LEARNED
 from tests.trainer.judged_scene import found_in, truth_of
-from trainer import draft_learning
+from trainer import draft_experience, draft_learning
 from trainer.held_out import HeldOut
 from trainer.work import Work
 
@@ -89,7 +89,7 @@ def returned(store: Store, batch: str = "b", images: int = 10, kept: int = 5) ->
 
 def test_people_are_held_against_what_was_expected_of_these_very_drafts(store: Store) -> None:
     batches = draft_learning.returned(store.labels, [returned(store)])
-    seen = draft_learning.experience(store.labels, batches)
+    seen = draft_experience.experience(store.labels, batches)
     assert seen.by_class["cat"].seen == (5, 0, 15)
     # twenty drafts at 0.7: 0.6 kept, 0.3 nudged, 0.1 deleted
     assert seen.by_class["cat"].expected == pytest.approx((12, 6, 2))
@@ -98,21 +98,21 @@ def test_people_are_held_against_what_was_expected_of_these_very_drafts(store: S
 
 
 def test_factors_are_shrunk_and_a_class_without_drafts_has_those_of_all(store: Store) -> None:
-    factors, other = draft_learning.factors_of({"cat": Experience((5, 0, 15), (12, 6, 2))}, ("cat", "dog"))
+    factors, other = draft_experience.factors_of({"cat": Experience((5, 0, 15), (12, 6, 2))}, ("cat", "dog"))
     pooled = ((5 + 20) / (12 + 20), 20 / 26, (15 + 20) / (2 + 20))
     assert other == pytest.approx(pooled) and factors["dog"] == pytest.approx(pooled)
     assert factors["cat"] == pytest.approx(tuple((s + 20 * f) / (e + 20) for s, f, e in zip((5, 0, 15), pooled, (12, 6, 2), strict=True)))
-    assert draft_learning.factors_of({}, ("cat",)) == ({"cat": (1.0, 1.0, 1.0)}, (1.0, 1.0, 1.0))
-    extreme, _ = draft_learning.factors_of({"cat": Experience((0, 0, 1e6), (1e6, 0, 0))}, ("cat",))
+    assert draft_experience.factors_of({}, ("cat",)) == ({"cat": (1.0, 1.0, 1.0)}, (1.0, 1.0, 1.0))
+    extreme, _ = draft_experience.factors_of({"cat": Experience((0, 0, 1e6), (1e6, 0, 0))}, ("cat",))
     assert extreme["cat"] == (0.2, 1.0, 5.0)
 
 
 def test_what_was_seen_before_counts_half(store: Store) -> None:
-    now = draft_learning.Seen({"cat": Experience((1, 0, 0), (0.5, 0.5, 0)), "dog": Experience((0, 1, 0), (0, 0, 1))}, (2.0, 1.0))
-    both = draft_learning.added_up(LEARNED, now)
+    now = draft_experience.Seen({"cat": Experience((1, 0, 0), (0.5, 0.5, 0)), "dog": Experience((0, 1, 0), (0, 0, 1))}, (2.0, 1.0))
+    both = draft_experience.added_up(LEARNED, now)
     assert both.by_class["cat"] == Experience((2.5, 1, 0.5), (2.5, 1, 0.5)) and both.by_class["dog"] == now.by_class["dog"]
     assert both.missed == (5.5, 3.5)
-    assert draft_learning.added_up(None, now) == now
+    assert draft_experience.added_up(None, now) == now
 
 
 def test_people_who_delete_more_than_expected_raise_the_threshold_and_the_expectation(store: Store) -> None:
@@ -151,7 +151,7 @@ def test_batches_of_which_nothing_was_expected_teach_nothing(store: Store) -> No
     store.labels.create(layout.batch_reviewed("import-1"), table.table_bytes([ImageLabels("b.jpg", 9, 9)]))
     batches = draft_learning.returned(store.labels, [layout.batch_reviewed("old"), layout.batch_reviewed("import-1")])
     assert [one.batch for one in batches] == ["old"]
-    assert draft_learning.experience(store.labels, batches) == draft_learning.Seen()
+    assert draft_experience.experience(store.labels, batches) == draft_experience.Seen()
 
 
 def test_a_damaged_record_of_the_model_before_costs_its_memory_only(store: Store) -> None:
