@@ -63,8 +63,10 @@ def _fitted(
             blobs.create(layout.trained_images(work.job.run), "\n".join(names).encode())
         with suppress(BlobExists):
             blobs.create(name, weights.weights_of(model, family, classes).to_bytes())
-    model = detectors.build(family, len(classes), work.settings.training.seed, work.settings.detector.box_likelihood)
-    model.load_state_dict(weights.Weights.from_bytes(blobs.read(name).content).state)
+    kept = weights.Weights.from_bytes(blobs.read(name).content)
+    likelihood = work.settings.detector.box_likelihood
+    model = detectors.build(family, len(classes), work.settings.training.seed, likelihood, architecture=kept.architecture)
+    model.load_state_dict(kept.state)
     return model.eval()
 
 

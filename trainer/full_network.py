@@ -53,7 +53,8 @@ def _array(output: Tensor) -> np.ndarray:
 
 def _model(study: Study) -> nn.Module:
     settings = study.work.settings
-    model = detectors.build(study.family, len(settings.classes), 0, settings.detector.box_likelihood)
     weights = Weights.from_bytes(study.work.store.labels.read(layout.model(study.run, "weights.pt")).content)
+    likelihood = settings.detector.box_likelihood
+    model = detectors.build(study.family, len(settings.classes), 0, likelihood, architecture=weights.architecture)
     model.load_state_dict(weights.state)
     return model.eval()

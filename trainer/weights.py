@@ -17,23 +17,27 @@ from activelearning.errors import UserError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """A model's state by parameter name, with the family it belongs to and the classes, in order, it was trained on."""
+    """A model's state by parameter name, with the family it belongs to, the classes, in order, it was trained on, and what else its network
+    depends on (`detectors.Detector.architecture`)."""
 
     family: str
     classes: tuple[str, ...]
     state: Mapping[str, Tensor]
+    architecture: str = ""
 
     def to_bytes(self) -> bytes:
         """The weights as torch's zip archive."""
         buffer = io.BytesIO()
-        torch.save({"family": self.family, "classes": list(self.classes), "state": dict(self.state)}, buffer)
+        fields = {"family": self.family, "classes": list(self.classes), "state": dict(self.state), "architecture": self.architecture}
+        torch.save(fields, buffer)
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> "Weights":
         """The inverse of `to_bytes`. Raises `UserError` when it is no such file."""
-        fields = read_archive(encoded, {"family", "classes", "state"}, "the last model's weights are damaged; train from scratch")
-        return cls(fields["family"], tuple(fields["classes"]), fields["state"])
+        names = {"family", "classes", "state", "architecture"}
+        found = read_archive(encoded, names, "the last model's weights are damaged; train from scratch", optional={"architecture"})
+        return cls(found["family"], tuple(found["classes"]), found["state"], found.get("architecture", ""))
 
 
 def read_archive(encoded: bytes, names: Set[str], advice: str, optional: Set[str] = frozenset()) -> dict[str, Any]:
@@ -53,7 +57,8 @@ def read_archive(encoded: bytes, names: Set[str], advice: str, optional: Set[str
 
 def weights_of(model: nn.Module, family: str, classes: Sequence[str]) -> Weights:
     """A copy of the model's weights, on the CPU."""
-    return Weights(family, tuple(classes), {name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
+    state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    return Weights(family, tuple(classes), state, model.architecture)
 
 
 def warm_start(model: nn.Module, weights: Weights, family: str, classes: Sequence[str]) -> str:

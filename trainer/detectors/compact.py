@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.detectors import EMBEDDING, Targets, box_likelihood, compact_loss
+from activelearning.errors import UserError
+from trainer.detectors import EMBEDDING, Blueprint, Family, Targets, box_likelihood, compact_loss
 from trainer.detectors.compact_decode import STRIDES, grid
 from trainer.detectors.compact_decode import decode as decode
 
@@ -36,9 +37,16 @@ _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-def build(classes: int, likelihood: str) -> nn.Module:
-    """A fresh compact detector."""
-    return CompactDetector(classes, likelihood)
+def family(name: str) -> Family:
+    """The one size that there is."""
+    return Family(name, outputs, build, decode, masks, dropout)
+
+
+def build(blueprint: Blueprint) -> nn.Module:
+    """A fresh compact detector, which is small as it is. Raises `UserError` of weights to start from: nobody publishes any."""
+    if blueprint.pretrained:
+        raise UserError("there are no pretrained weights of the compact detector: leave out detector.weights, or set it to 'scratch'")
+    return CompactDetector(blueprint.classes, blueprint.likelihood)
 
 
 class CompactDetector(nn.Module):
@@ -46,6 +54,7 @@ class CompactDetector(nn.Module):
 
     class_layers = ("classify",)
     own_state = ("log_std_of_scale",)
+    architecture = ""
 
     def __init__(self, classes: int, likelihood: str = "laplace") -> None:
         super().__init__()
