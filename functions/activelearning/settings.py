@@ -40,8 +40,8 @@ class Detector:
     family: Annotated[str, "The detector's family.", not_empty] = "compact"
     weights: Annotated[
         str,
-        "What the first model starts from: a repository of the Hugging Face hub (owner/name, or owner/name@revision), a folder of the trainer's "
-        "machine, blob:PREFIX in the labels container, or scratch; empty: what the family's makers publish, if anything.",
+        "What the first model starts from: a repository of the Hugging Face hub (owner/name or owner/name@revision), a folder of the "
+        "trainer's machine, blob:PREFIX in the labels container, or scratch; empty: what the family's makers publish, if anything.",
     ] = ""
     tiny: Annotated[bool, "The family's network at toy size and from scratch, to try a project out without a GPU."] = False
     long_side: Annotated[

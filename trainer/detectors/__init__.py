@@ -131,7 +131,7 @@ class Family:
     masks: Mapping[str, int] = field(default_factory=dict)
     dropout: float = 0.0
     draws: str = BOXES
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
     published: Published | None = None
     strict_export: bool = False
 
