@@ -14,7 +14,7 @@ from activelearning.commits import Commit
 from activelearning.errors import BlobMissing
 from activelearning.labels import ImageLabels
 from activelearning.settings import Prediction
-from trainer import calibrating, draft_learning, evaluation, held_out, outlook, performance
+from trainer import calibrating, draft_learning, evaluation, held_out, outlook, performance, start
 from trainer.evaluation import Metrics
 from trainer.held_out import HeldOut
 from trainer.work import Work
@@ -93,7 +93,7 @@ def _card(
         "made_at": at,
         "family": work.settings.detector.family,
         "classes": list(work.settings.classes),
-        "warm_start_from": parent.model if parent and work.settings.training.warm_iterations else "",
+        **_start_of(work, parent),
         "labelled_images": len(train),
         "labelled_boxes": sum(len(labels.boxes) for labels in train),
         "accepted_images": len(trained) - len(train),
@@ -104,3 +104,11 @@ def _card(
         "versions": versions,
         "metrics": rows,
     }
+
+
+def _start_of(work: Work, parent: Commit | None) -> dict[str, Any]:
+    """What the model started from: an earlier run, published weights with source, hash and licence, or neither."""
+    noted = start.read(work.store.labels, work.job.run)
+    known = noted["warm_start_from"] if noted else parent.model if parent and work.settings.training.warm_iterations else ""
+    weights = {key: noted[key] for key in ("source", "sha256", "licence") if key in noted}
+    return {"warm_start_from": known, "weights": weights}

@@ -14,7 +14,7 @@ from activelearning.commandline import Commands, add_json, emit, plural
 from activelearning.errors import UserError
 from activelearning.state import Job, State
 from activelearning.store import Store, open_store
-from trainer import inspect_commands, similarity_command, study_commands
+from trainer import families_command, inspect_commands, similarity_command, study_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +51,7 @@ def commands() -> Commands:
     study_commands.add(program)
     inspect_commands.add(program)
     similarity_command.add(program)
+    families_command.add(program)
     autolabel = program.add(
         "autolabel", _autolabel, "accept now what reviewed images prove now", "autolabel ./birds --precision 0.99 --confidence 0.95"
     )

@@ -10,7 +10,7 @@ from activelearning.commits import Commit
 from activelearning.errors import BlobExists, BlobMissing
 from activelearning.labels import ImageLabels
 from activelearning.store import Blobs
-from trainer import checkpoint, dataset, detectors, export, training, weights
+from trainer import checkpoint, dataset, detectors, export, start, training, weights
 from trainer.checkpoint import Checkpoint
 from trainer.work import Work
 
@@ -73,8 +73,7 @@ def _fitted(
 def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | None) -> tuple[torch.nn.Module, frozenset[str]]:
     """The trained model, and the images that the model it started from knows: none if it started from scratch."""
     settings = work.settings
-    model = detectors.build(settings.detector.family, len(settings.classes), settings.training.seed, settings.detector.box_likelihood)
-    warm = _warm_start(work, model, test, parent)
+    model, warm = start.start(work, parent, lambda run: test.isdisjoint(trained_on(work.store.labels, run)))
     config = replace(settings.training, seed=settings.training.seed + int(work.job.run.rpartition("/")[2]))
     # the last model has learned from most images by heart, so its loss on them would not tell when to stop
     config = replace(config, validation_share=0.0) if warm else config
@@ -101,18 +100,6 @@ def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | Non
         on_progress=on_progress,
     )
     return trained, trained_on(work.store.labels, parent.model) if warm and parent else frozenset()
-
-
-def _warm_start(work: Work, model: torch.nn.Module, test: set[str], parent: Commit | None) -> bool:
-    settings, blobs = work.settings, work.store.labels
-    if not (parent and parent.model and settings.training.warm_iterations):
-        return False
-    if not test.isdisjoint(trained_on(blobs, parent.model)):
-        work.tell("images that the last model was trained on are in the test split now, so this one is trained from scratch")
-        return False
-    last = weights.Weights.from_bytes(blobs.read(layout.model(parent.model, "weights.pt")).content)
-    work.tell(weights.warm_start(model, last, settings.detector.family, settings.classes))
-    return True
 
 
 class _CheckpointKeeper:

@@ -43,6 +43,9 @@ class Detector:
         "What the first model starts from: a repository of the Hugging Face hub (owner/name or owner/name@revision), a folder of the "
         "trainer's machine, blob:PREFIX in the labels container, or scratch; empty: what the family's makers publish, if anything.",
     ] = ""
+    licences: Annotated[
+        tuple[str, ...], "Start only from weights of these licences (SPDX ids, such as Apache-2.0); empty: of any, and it is told which."
+    ] = ()
     tiny: Annotated[bool, "The family's network at toy size and from scratch, to try a project out without a GPU."] = False
     long_side: Annotated[
         int,
