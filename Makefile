@@ -5,8 +5,9 @@ export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: demo test lint bench clean
 
-demo: .venv/demo-ready
-	.venv/bin/python -m demo.play
+# `make demo DETECTOR=rfdetr-nano`: a short one with another family of detectors.
+demo: .venv/demo-ready $(if $(DETECTOR),.venv/detectors-ready)
+	.venv/bin/python -m demo.play $(if $(DETECTOR),--detector $(DETECTOR))
 
 test: .venv/test-ready .venv/azurite-ready lint
 	.venv/bin/python -m pytest
@@ -28,6 +29,11 @@ clean:
 .venv/demo-ready: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing into .venv (about a minute)"
 	$(PIP) --editable ".[all]"
+	touch $@
+
+.venv/detectors-ready: .venv/demo-ready
+	@echo "installing the other detectors' libraries into .venv (a minute or two)"
+	$(PIP) --editable ".[all,detectors]"
 	touch $@
 
 .venv/test-ready: .venv/bin/python pyproject.toml constraints.txt

@@ -1,6 +1,7 @@
 """`make demo`: the whole loop on blood-cell images, with a simulated annotator at the real commands.
 
-It ends with a table on the screen and in `demo/summary.json`; everything it made stays in `demo/run/`.
+It ends with a table on the screen and in `demo/summary.json`; everything it made stays in `demo/run/`. With `--detector`, two short rounds
+with another family at toy size, from scratch: that shows that it runs here, not how good it is.
 """
 
 import argparse
@@ -9,9 +10,12 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from activelearning.errors import UserError
 from activelearning.store import open_store
+from demo import outlines
 from tests.bench import loop
 from tests.bench.loop import Plan, Round
 
@@ -27,27 +31,73 @@ SETTINGS = (
 )
 
 
-def main(arguments: list[str]) -> None:
-    """Play the demo, with `--azurite` on Azure's emulator in place of a directory."""
+_TOY = (
+    "detector.tiny = true",
+    "detector.long_side = 160",
+    "training.iterations = 120",
+    "training.warm_iterations = 60",
+    "training.batch_size = 4",
+)
+"""What makes a round of any family short on two CPU cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is played: how many batches, by whose labels, in which tools, with which further settings, and what is said first."""
+
+    rounds: int = 4
+    labels: Path = DATA / "annotations"
+    form: str = "voc"
+    tools: tuple[str, ...] = ("vott", "cvat")
+    settings: tuple[str, ...] = SETTINGS
+    intro: str = "A simulated annotator reviews 4 batches of 25, in VoTT's and in CVAT's files,"
+
+
+def main(arguments: list[str]) -> int:
+    """Play the demo, with `--azurite` on Azure's emulator in place of a directory; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m demo.play", description=__doc__)
     parser.add_argument("--azurite", action="store_true", help="keep the project in Azure's storage emulator; it ends with the demo")
-    if parser.parse_args(arguments).azurite:
+    parser.add_argument("--detector", metavar="FAMILY", default="", help="such as rfdetr-nano; `trainer families` lists them")
+    options = parser.parse_args(arguments)
+    try:
+        scene = _scene(options.detector) if options.detector else Scene()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.azurite:
         from tests import azurite
 
         azurite.install()
         with azurite.running() as connection:
             os.environ["AZURE_STORAGE_CONNECTION_STRING"] = connection
-            _play(open_store(connection).url, HERE / "run-azurite", HERE / "run-azurite" / "summary.json")
+            _play(scene, open_store(connection).url, HERE / "run-azurite", HERE / "run-azurite" / "summary.json")
     else:
-        _play("", RUN, SUMMARY)
+        _play(scene, "", RUN, SUMMARY)
+    return 0
 
 
-def _play(store: str, run: Path, table: Path) -> None:
+def _scene(detector: str) -> Scene:
+    """A short demo of a family. Raises `UserError` when there is none of that name, or it cannot be used here."""
+    from trainer import detectors
+
+    draws = detectors.family(detector).draws
+    settings = ("training.vertical_flip = true", f'detector.family = "{detector}"', f'task = "{draws}"', *_TOY)
+    intro = f"A simulated annotator reviews 2 batches of 25 with a toy-sized {detector} from scratch,"
+    if draws == detectors.BOXES:
+        return Scene(2, settings=settings, intro=intro)
+    return Scene(2, RUN / "outlines.json", "coco", ("cvat",), settings, f"{intro} outlines being ellipses,")
+
+
+def _play(scene: Scene, store: str, run: Path, table: Path) -> None:
     started = time.monotonic()
-    test = tuple((DATA / "test.txt").read_text("utf-8").split())
-    plan = Plan(DATA / "images", DATA / "annotations", "voc", test, rounds=4, batch=25, settings=SETTINGS, store=store)
     _make_room(run)
-    print("364 blood-cell images (BCCD, MIT). A simulated annotator reviews 4 batches of 25, in VoTT's and in CVAT's files,")
+    if scene.form == "coco":
+        outlines.write(DATA / "annotations", scene.labels)
+    test = tuple((DATA / "test.txt").read_text("utf-8").split())
+    plan = Plan(
+        DATA / "images", scene.labels, scene.form, test, scene.rounds, batch=25, settings=scene.settings, tools=scene.tools, store=store
+    )
+    print(f"364 blood-cell images (BCCD, MIT). {scene.intro}")
     print(f"and the loop trains after each. By hand: {_constants(plan)}.\n")
     rounds = loop.play(plan, run, lambda line: print(f"  {line}", flush=True), _show)
     summary = loop.summary(plan, rounds) | {"wall_seconds": round(time.monotonic() - started)}

@@ -2,7 +2,7 @@
 
 Rule: it edits the raw JSON or XML as the tool would, without our readers and writers, so what it hands in tests them. A draft that
 overlaps an object of its class by IoU ≥ 0.8 is kept as it is, by ≥ 0.5 moved onto it, every other one deleted; objects without a
-draft are drawn.
+draft are drawn. Outlines are judged by the boxes around them.
 """
 
 import json
@@ -16,7 +16,7 @@ import defusedxml.ElementTree
 
 from activelearning.cost import CostModel
 from activelearning.diff import Totals
-from activelearning.labels import Box, iou
+from activelearning.labels import Box, Polygons, iou
 
 KEEP_IOU = 0.8
 NUDGE_IOU = 0.5
@@ -138,26 +138,65 @@ def _review_cvat(folder: Path, truth: Truth) -> tuple[Work, Path | None]:
 
 
 def _review_cvat_image(image: ElementTree.Element, objects: Sequence[Box]) -> Totals:
-    width, height = float(image.attrib["width"]), float(image.attrib["height"])
-    elements = image.findall("box")
-    drafts = [_element_box(element, width, height) for element in elements]
+    size = float(image.attrib["width"]), float(image.attrib["height"])
+    elements = [element for element in image if element.tag in _CVAT_CORNERS]
+    drafts = [_element_box(element, size) for element in elements]
     done = correct(drafts, objects)
     moved = dict(done.moved)
     for index, element in enumerate(elements):
-        if index in moved:
-            element.attrib.update(_cvat_corners(moved[index], width, height), source="semi-auto")
-        elif index not in done.kept:
+        if index not in done.kept:
             image.remove(element)
+        if index in moved:
+            image.append(_moved_element(element, moved[index], size))
     for box in done.drawn:
-        attributes = {"label": box.label, "source": "manual", "occluded": "0", "z_order": "0", **_cvat_corners(box, width, height)}
-        ElementTree.SubElement(image, "box", attributes)
+        image.append(_new_element(box, size))
     ElementTree.SubElement(image, "tag", {"label": "reviewed", "source": "manual"})
     return done.totals
 
 
-def _element_box(element: ElementTree.Element, width: float, height: float) -> Box:
+def _element_box(element: ElementTree.Element, size: tuple[float, float]) -> Box:
+    x1, y1, x2, y2 = _CVAT_CORNERS[element.tag](element)
+    width, height = size
+    return Box(element.attrib["label"], max(0.0, x1 / width), max(0.0, y1 / height), min(1.0, x2 / width), min(1.0, y2 / height))
+
+
+def _corners_of_box(element: ElementTree.Element) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = (float(element.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
-    return Box(element.attrib["label"], x1 / width, y1 / height, x2 / width, y2 / height)
+    return x1, y1, x2, y2
+
+
+def _corners_of_polygon(element: ElementTree.Element) -> tuple[float, float, float, float]:
+    points = [tuple(map(float, point.split(","))) for point in element.attrib["points"].split(";")]
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _corners_of_mask(element: ElementTree.Element) -> tuple[float, float, float, float]:
+    left, top, width, height = (float(element.attrib[key]) for key in ("left", "top", "width", "height"))
+    return left, top, left + width, top + height
+
+
+_CVAT_CORNERS = {"box": _corners_of_box, "polygon": _corners_of_polygon, "mask": _corners_of_mask}
+
+
+def _moved_element(element: ElementTree.Element, box: Box, size: tuple[float, float]) -> ElementTree.Element:
+    """A draft as it reads once its edges were moved: its attributes stay, a person draws outlines as polygons."""
+    kept = {key: value for key, value in element.attrib.items() if key not in ("rle", "left", "top", "width", "height")}
+    made = ElementTree.Element("polygon" if box.mask else "box", {**kept, "source": "semi-auto", **_cvat_shape(box, size)})
+    made.extend(list(element))
+    return made
+
+
+def _new_element(box: Box, size: tuple[float, float]) -> ElementTree.Element:
+    attributes = {"label": box.label, "source": "manual", "occluded": "0", "z_order": "0", **_cvat_shape(box, size)}
+    return ElementTree.Element("polygon" if box.mask else "box", attributes)
+
+
+def _cvat_shape(box: Box, size: tuple[float, float]) -> dict[str, str]:
+    if not isinstance(box.mask, Polygons):
+        return _cvat_corners(box, *size)
+    ring = box.mask.rings[0]
+    return {"points": ";".join(f"{x * size[0]:.2f},{y * size[1]:.2f}" for x, y in zip(ring[::2], ring[1::2], strict=True))}
 
 
 def _cvat_corners(box: Box, width: float, height: float) -> dict[str, str]:

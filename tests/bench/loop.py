@@ -46,6 +46,8 @@ class Plan:
     settings: tuple[str, ...] = ()
     seed: int = 0
     costs: CostModel = field(default_factory=CostModel)
+    tools: tuple[str, ...] = _TOOLS
+    """In which the annotator works, turn and turn about."""
     store: str = ""
     """The address of the store, without any secret; empty: a directory in the folder that is played in."""
 
@@ -166,7 +168,7 @@ def _play_round(
     plan: Plan, folder: Path, store: Store, truth: dict[str, ImageLabels], number: int, before: Sequence[Round], tell: Callable[[str], None]
 ) -> Round:
     started = time.monotonic()
-    tool = _TOOLS[number % len(_TOOLS)]
+    tool = plan.tools[number % len(plan.tools)]
     batch = folder / f"batch-{number + 1}-{tool}"
     sequence = _latest_sequence(store)
     asked = ("download", str(plan.batch), "--store", plan.store_in(folder), "--to", str(batch), "--tool", tool, "--as", "player", "--json")
