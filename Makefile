@@ -10,7 +10,7 @@ demo: .venv/demo-ready $(if $(DETECTOR),.venv/detectors-ready)
 	.venv/bin/python -m demo.play $(if $(DETECTOR),--detector $(DETECTOR))
 
 test: .venv/test-ready .venv/azurite-ready lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/test-ready
 	.venv/bin/ruff check .
@@ -27,7 +27,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/demo-ready: .venv/bin/python pyproject.toml constraints.txt
-	@echo "installing into .venv (about a minute)"
+	@echo "installing into .venv (a few minutes: torch is large)"
 	$(PIP) --editable ".[all]"
 	touch $@
 
@@ -37,7 +37,7 @@ clean:
 	touch $@
 
 .venv/test-ready: .venv/bin/python pyproject.toml constraints.txt
-	@echo "installing into .venv (about a minute)"
+	@echo "installing into .venv (a few minutes: torch is large)"
 	$(PIP) --editable ".[dev]"
 	touch $@
 

@@ -90,7 +90,7 @@ var subscriptions = [
 ]
 // In order of preference.
 var kinds = trainers ? ['spot', 'regular'] : []
-var package = 'activelearning-0.4.0-py3-none-any.whl'
+var package = 'activelearning-0.5.0-py3-none-any.whl'
 
 resource functionsGroup 'Microsoft.Resources/resourceGroups@2024-03-01' = {
   name: 'rg-${environmentName}'

@@ -6,7 +6,20 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from activelearning import claims, draft_rules, drafts_record, handouts, intact, journal, layout, learned_drafts, state, steps, table
+from activelearning import (
+    claims,
+    draft_rules,
+    drafts_record,
+    handouts,
+    intact,
+    journal,
+    layout,
+    learned_drafts,
+    state,
+    steps,
+    table,
+    threshold_meaning,
+)
 from activelearning.claims import Wanted
 from activelearning.draft_rules import DraftRules
 from activelearning.errors import BlobExists, BlobMissing, UserError
@@ -154,7 +167,8 @@ def _lost(folder: Path, reason: str) -> UserError:
 def _rules(store: Store, settings: Settings, wanted: Wanted, handout: Handout | None) -> DraftRules:
     """Which drafts a person is shown: as was learned of those of the model that the batch was handed out with."""
     learned = drafts_record.read(store.labels, handout.model) if handout and settings.drafts.learned else None
-    return learned_drafts.rules(settings.drafts, learned, wanted)
+    meant = threshold_meaning.drafts(store.labels, settings.drafts, handout.model) if handout else settings.drafts
+    return learned_drafts.rules(meant, learned, wanted)
 
 
 def _drafts(labels: ImageLabels, rules: DraftRules) -> ImageLabels:

@@ -4,17 +4,18 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import onnxruntime
 import torch
 
-from activelearning import journal
+from activelearning import journal, layout, threshold_meaning
 from activelearning.commits import Commit
 from activelearning.errors import BlobMissing
 from activelearning.labels import ImageLabels
 from activelearning.settings import Prediction
-from trainer import calibrating, draft_learning, evaluation, held_out, outlook, performance, start
+from trainer import calibrating, draft_learning, engine, engine_record, evaluation, held_out, outlook, performance, start, training_record
 from trainer.evaluation import Metrics
 from trainer.held_out import HeldOut
 from trainer.work import Work
@@ -42,6 +43,7 @@ def assess(
         known = predict_test(work, onnx, work.settings.detector.family, test)
         metrics = evaluate(work, known)
         calibrating.write(work, run_name, known)
+        _note_thresholds(work, known, parent)
         draft_learning.write(work, run_name, known, parent)
         at = journal.utc(work.clock())
         rows = performance.rows(run_name, metrics, len(people), len(test), at) if metrics else []
@@ -49,6 +51,20 @@ def assess(
         card[outlook.STANDARD_ERROR] = outlook.standard_error(work, known)
         performance.write_card(blobs, run_name, card)
     performance.publish(blobs, card["metrics"])
+
+
+def _note_thresholds(work: Work, test: HeldOut, parent: Commit | None) -> None:
+    """Write what thresholds that people set mean with the run's model, unless that was done; without a test split nobody knows."""
+    blobs, run = work.store.labels, work.job.run
+    if not len(test):
+        return
+    judged = calibrating.judged(work, test)
+    found = threshold_meaning.curve(judged.detections.confidence[judged.correct()].tolist(), int(judged.objects.sum()))
+    before = threshold_meaning.read(blobs, parent.model) if parent else None
+    threshold_meaning.create(blobs, threshold_meaning.learned(run, found, work.settings, before))
+    kept = threshold_meaning.read(blobs, run)
+    for sentence in threshold_meaning.told(kept) if kept else ():
+        work.tell(sentence)
 
 
 def predict_test(work: Work, onnx: bytes, family: str, test: Sequence[ImageLabels]) -> HeldOut:
@@ -62,8 +78,14 @@ def evaluate(work: Work, test: HeldOut) -> Metrics | None:
         work.tell("there is no test split yet, so the model is not evaluated")
         return None
     metrics = evaluation.evaluate(test.truth, test.found, work.settings.classes, silent_below=work.settings.drafts.min_confidence)
-    work.tell(f"AP50 {_shown(metrics.value('ap50'))}, AP {_shown(metrics.value('ap'))} on {len(test)} test images")
+    work.tell(f"AP50 {_shown(metrics.value('ap50'))}, AP {_shown(metrics.value('ap'))}{_of_masks(metrics)} on {len(test)} test images")
     return metrics
+
+
+def _of_masks(metrics: Metrics) -> str:
+    if not any(row.name == "mask_ap50" for row in metrics.rows):
+        return ""
+    return f", of masks AP50 {_shown(metrics.value('mask_ap50'))}, AP {_shown(metrics.value('mask_ap'))}"
 
 
 def _shown(value: float | None) -> str:
@@ -100,10 +122,19 @@ def _card(
         "test_images": len(test),
         "uploads": list(work.job.uploads),
         "settings": asdict(work.settings),
-        "sha256": {"model.onnx": hashlib.sha256(onnx).hexdigest()},
+        "training": training_record.read(work.store.labels, work.job.run),
+        **_file_of(work, onnx),
         "versions": versions,
         "metrics": rows,
     }
+
+
+def _file_of(work: Work, onnx: bytes) -> dict[str, Any]:
+    """Which file predicts, why that one, and what ran it here."""
+    choice = engine_record.read(work.store.labels, work.job.run)
+    file = PurePosixPath(layout.model_in(work.job.run, choice.numbers if choice else engine_record.FLOAT32)).name
+    known = {"engine": {**asdict(choice), "ran_on": engine.here()}} if choice else {}
+    return known | {"sha256": {file: hashlib.sha256(onnx).hexdigest()}}
 
 
 def _start_of(work: Work, parent: Commit | None) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Random changes of a training batch: size, place, mirror, light. The boxes follow.
+"""Random changes of a training batch: size, place, mirror, light. Boxes and masks follow.
 
-Rule: everything random comes from the generator handed in, so a batch can be drawn again.
+Rule: everything random comes from the generator handed in, so a batch can be drawn again. Boxes are moved by themselves, not drawn anew
+around their moved masks: those are whole pixels, and a person's box may be meant otherwise than its mask's bounds.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -41,6 +42,8 @@ def augment(
     moves = _draw_affine(len(images), config, generator)
     before = (images.shape[3], images.shape[2])
     moved = _resize_boxes(move_boxes(targets, moves, before), before, size or before)
+    if targets.masks is not None:
+        moved = replace(moved, masks=move_masks(targets.masks, moves, size or before) & moved.valid[:, :, None, None])
     return _relight(_warp(images, moves, size or before), generator), moved
 
 
@@ -67,6 +70,19 @@ def move_boxes(targets: Targets, moves: Affine, size: tuple[int, int]) -> Target
     whole = torch.cat([corners.amin(2), corners.amax(2)], 2)
     clipped = torch.cat([torch.minimum(corner.clamp(min=0), bound) for corner in whole.split(2, 2)], 2)
     return Targets(clipped, targets.labels, targets.valid & _still_visible(whole, clipped))
+
+
+def move_masks(masks: Tensor, moves: Affine, size: tuple[int, int]) -> Tensor:
+    """The masks (B, G, H, W) bool after the moves, at `size` (w, h): each pixel as the nearest one before, outside of the image empty."""
+    before = (masks.shape[3], masks.shape[2])
+    moved = torch.zeros((*masks.shape[:2], size[1], size[0]), dtype=torch.bool)
+    # there is no rotation, so rows and columns are picked, image by image: no float of this size is ever made
+    columns, rows = (((_way_back(moves, axis, size[axis]) + 1) / 2 * before[axis]).floor().long() for axis in (0, 1))
+    for image, (x, y) in enumerate(zip(columns, rows, strict=True)):
+        inside_x, inside_y = ((at >= 0) & (at < side) for at, side in ((x, before[0]), (y, before[1])))
+        picked = masks[image][:, y.clamp(0, before[1] - 1)][:, :, x.clamp(0, before[0] - 1)]
+        moved[image] = picked & (inside_y[:, None] & inside_x)
+    return moved
 
 
 def _resize_boxes(targets: Targets, before: tuple[int, int], after: tuple[int, int]) -> Targets:

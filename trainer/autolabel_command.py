@@ -10,7 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
-from activelearning import autolabels, claims, commits, decisions, importing, jobs, journal, labelled, layout, state, steps, table
+from activelearning import (
+    autolabels,
+    claims,
+    commits,
+    decisions,
+    importing,
+    jobs,
+    journal,
+    labelled,
+    layout,
+    state,
+    steps,
+    table,
+    threshold_meaning,
+)
 from activelearning.autolabels import Record
 from activelearning.commits import Commit
 from activelearning.errors import BlobChanged, UserError
@@ -94,7 +108,8 @@ def _divided(work: Work, parent: Commit, reviewed: Sequence[ImageLabels]) -> Com
     division = accepting.divide(work, read_onnx(work.store, recipe.model), recipe, evidence, images, name, last)
     listed = layout.totag(parent.run, work.job.id)
     # what lies beside the predictions lies with the job that made them
-    made_by, selection = replace(work, job=replace(work.job, id=parent.predicted)), work.settings.selection
+    made_by = replace(work, job=replace(work.job, id=parent.predicted))
+    selection = threshold_meaning.selection(blobs, work.settings.selection, recipe.model)
     load = pool_features.loader(made_by, pool, selection, lambda: reviewed, recipe.model)
     totag.write(blobs, listed, (one for one in images() if one.image not in division.settled), selection, division.audits, load)
     now = work.clock()

@@ -2,19 +2,20 @@
 
 import argparse
 import math
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from activelearning import commits, decisions, jobs, labelled, layout, state, steps
 from activelearning.commandline import Commands, add_json, emit, plural
 from activelearning.errors import UserError
 from activelearning.state import Job, State
 from activelearning.store import Store, open_store
-from trainer import families_command, inspect_commands, similarity_command, study_commands
+from trainer import families_command, inspect_commands, means, similarity_command, study_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,8 +28,10 @@ def commands() -> Commands:
     program = Commands("trainer", __doc__ or "", "trainer once ./birds")
     once = program.add("once", _once, "do every job that is due, then end", "once ./birds")
     once.add_argument("store", metavar="STORE")
+    _add_means(once)
     serve = program.add("serve", _serve, "wait for jobs and do them until Ctrl-C", "serve ./birds")
     serve.add_argument("store", metavar="STORE")
+    _add_means(serve)
     serve.add_argument("--idle-minutes", type=float, metavar="X", help="end when there was nothing to do for so long")
     serve.add_argument("--remove-machine", action="store_true", help="then delete this virtual machine, which must be one of Azure's")
     predict = program.add(
@@ -37,6 +40,7 @@ def commands() -> Commands:
     predict.add_argument("store", metavar="STORE")
     predict.add_argument("--model", default="", help="a run such as main/3 (default: the current model, for new images only)")
     predict.add_argument("--folder", default="", help="predict all images below this folder")
+    _add_ray(predict)
     predict.add_argument("--min-confidence", type=float, default=-1.0, metavar="X", help="predict all images and keep detections above X")
     evaluate = program.add("evaluate", _evaluate, "evaluate a model on the test split", "evaluate ./birds")
     evaluate.add_argument("store", metavar="STORE")
@@ -62,6 +66,23 @@ def commands() -> Commands:
     return program
 
 
+def _add_means(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--devices", type=int, metavar="N", help="train on so many devices of this machine; 0: all GPUs (default: 1)")
+    by_program = f"let this program train (default: ${means.COMMAND_VARIABLE})"
+    command.add_argument("--train-command", default="", metavar="COMMAND", help=by_program)
+    command.add_argument("--train-callable", default="", metavar="MODULE:FUNCTION", help="let this Python function train")
+    _add_ray(command)
+
+
+def _add_ray(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--ray", default="", metavar="ADDRESS", help="predict on this Ray cluster, such as auto or 10.0.0.4:6379")
+
+
+def _means(arguments: argparse.Namespace) -> means.Means:
+    found = means.means(arguments.devices, arguments.train_command, arguments.train_callable, os.environ)
+    return replace(found, ray=arguments.ray)
+
+
 def _log(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
@@ -82,7 +103,9 @@ def _serve(arguments: argparse.Namespace) -> None:
         raise UserError(f"--idle-minutes is {idle_minutes:g}, but must be above 0")
     if arguments.remove_machine and math.isinf(idle_minutes):
         raise UserError("--remove-machine needs to know when: say --idle-minutes 10 too")
-    trainer = Trainer(open_store(arguments.store), _log, _stop_on_signals())
+    if means.is_helper(os.environ):
+        return
+    trainer = Trainer(open_store(arguments.store), _log, _stop_on_signals(), means=_means(arguments))
     if arguments.remove_machine:
         machine.serve(trainer, idle_minutes * 60)
     else:
@@ -92,9 +115,11 @@ def _serve(arguments: argparse.Namespace) -> None:
 def _once(arguments: argparse.Namespace) -> None:
     from trainer.serve import Trainer
 
+    if means.is_helper(os.environ):
+        return
     store = open_store(arguments.store)
     steps.project(store)
-    trainer = Trainer(store, _log, _stop_on_signals())
+    trainer = Trainer(store, _log, _stop_on_signals(), means=_means(arguments))
     steps.sweep(store, time.time() - steps.project(store).policy.quiet_seconds)
     steps.advance(store, time.time())
     finished = trainer.drain()
@@ -109,7 +134,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     steps.adopt(store)
     job = _queue_prediction(store, arguments)
     steps.send_job(store, job.id)
-    Trainer(store, _log, _stop_on_signals()).drain()
+    Trainer(store, _log, _stop_on_signals(), means=means.Means(ray=arguments.ray)).drain()
     ended = state.load(store.labels).jobs.get(job.id)
     if ended and ended.reason:
         raise UserError(ended.reason)

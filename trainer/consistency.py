@@ -5,6 +5,8 @@ the image. What a detector with a sigmoid a class says is made a distribution ov
 best class.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from trainer import detections
@@ -16,8 +18,13 @@ MOST = 2.0
 
 def mirrored(found: Detections, width: float) -> Detections:
     """What was found in the mirror image of one so wide, in the pixels of the image itself."""
-    left, top, right, bottom = found.xyxy.T
-    return found.moved(np.stack([width - right, top, width - left, bottom], 1), (np.inf, np.inf))
+
+    def mirror(corners: np.ndarray) -> np.ndarray:
+        left, top, right, bottom = corners.T
+        return np.stack([width - right, top, width - left, bottom], 1)
+
+    # masks are not compared, and their grids would have to be mirrored too
+    return replace(found, masks=None).moved(mirror, (np.inf, np.inf))
 
 
 def consistency(found: Detections, again: Detections) -> np.ndarray:

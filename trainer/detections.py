@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from trainer.masks import Masks, Move, RleMasks
 from trainer.spread import Spread
 from trainer.spread import concatenate as join_spreads
 
@@ -19,7 +20,8 @@ class Detections:
     `xyxy` (N, 4) float32 pixel corners xmin, ymin, xmax, ymax; `confidence` (N,) float32, the score of the box's own class;
     `class_id` (N,) int64; `class_scores` (N, C) float32, every class's sigmoid score of that box. Each None where nobody tells:
     `spread`, how unsure the model is of each; `features` (N, F) float32, what the object looks like to the model; `consistency` (N,)
-    float32, how well the same was found in a mirrored copy (`trainer.consistency`).
+    float32, how well the same was found in a mirrored copy (`trainer.consistency`); `masks`, which pixels belong to each: grids where it
+    was found, run lengths where it is compared with the truth.
     """
 
     xyxy: np.ndarray
@@ -29,6 +31,7 @@ class Detections:
     spread: Spread | None = None
     features: np.ndarray | None = None
     consistency: np.ndarray | None = None
+    masks: Masks | RleMasks | None = None
 
     def __post_init__(self) -> None:
         count = len(self.confidence)
@@ -43,6 +46,8 @@ class Detections:
             _check("features", self.features, (count, self.features.shape[-1]), np.float32)
         if self.consistency is not None:
             _check("consistency", self.consistency, (count,), np.float32)
+        if self.masks is not None and len(self.masks) != count:
+            raise ValueError(f"masks must be of {count} boxes, not {len(self.masks)}")
         if count and not 0 <= self.class_id.min() <= self.class_id.max() < classes:
             raise ValueError(f"class_id must lie in 0..{classes - 1}")
 
@@ -54,15 +59,22 @@ class Detections:
         values = (getattr(self, field.name) for field in fields(self))
         return Detections(*(None if value is None else value[index] for value in values))
 
-    def moved(self, xyxy: np.ndarray, size: tuple[float, float], scale: tuple[float, float] = (1.0, 1.0)) -> "Detections":
-        """The same detections at other corners, clipped to an image of `size` (w, h); those left without area are dropped.
+    def moved(self, move: Move, size: tuple[float, float], scale: tuple[float, float] = (1.0, 1.0)) -> "Detections":
+        """The same detections where `move` puts their corners, clipped to an image of `size` (w, h); those left without area are dropped.
 
-        `scale` (x, y) is how much larger the boxes have become; their spread grows with them.
+        `scale` (x, y) is how much larger the boxes become; their spread grows with them. Masks move along, but not as run lengths: those
+        stay with their image, and a `ValueError` says so.
         """
-        clipped = np.clip(xyxy, 0, np.array([*size, *size])).astype(np.float32)
+        if isinstance(self.masks, RleMasks):
+            raise ValueError("masks as run lengths cannot be moved")
+        clipped = np.clip(move(self.xyxy), 0, np.array([*size, *size])).astype(np.float32)
         spread = self.spread and self.spread.scaled(np.array([*scale, *scale]))
-        moved = replace(self, xyxy=clipped, spread=spread)
+        moved = replace(self, xyxy=clipped, spread=spread, masks=self.masks and self.masks.moved(move))
         return moved[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
+
+    def with_rle(self, size: tuple[int, int]) -> "Detections":
+        """The same, masks as run lengths at their image's `size` (w, h): grids of many images would not fit into memory."""
+        return replace(self, masks=self.masks.to_rle(size)) if isinstance(self.masks, Masks) else self
 
 
 def no_detections(classes: int) -> Detections:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from activelearning import batch_diffs, cost, diff, drafts_record, layout
+from activelearning import batch_diffs, cost, diff, drafts_record, layout, threshold_meaning
 from activelearning.batch_diffs import BatchDiff, Reviewed
 from activelearning.commits import Commit
 from activelearning.cost import CostModel
@@ -30,7 +30,7 @@ def write(work: Work, run: str, test: HeldOut, parent: Commit | None) -> None:
         return
     found = _evidence(work, run, test)
     if found.objects.sum() < draft_thresholds.LEAST_OBJECTS:
-        low = work.settings.drafts.min_confidence
+        low = threshold_meaning.drafts(work.store.labels, work.settings.drafts, run).min_confidence
         work.tell(f"drafts are shown from confidence {low:g} on: the test split holds too few objects to learn from which on they pay")
         return
     learned = learn(work, run, found, returned(blobs, work.job.uploads), draft_experience.before(blobs, parent))
@@ -58,7 +58,7 @@ def learn(work: Work, run: str, found: Evidence, batches: Sequence[BatchDiff], b
 def _learned(work: Work, run: str, found: Evidence, seen: Seen, returned: Returned) -> LearnedDrafts:
     classes, costs = work.settings.classes, cost.model(work.settings.costs)
     factors, other = draft_experience.factors_of(seen.by_class, classes)
-    low = work.settings.drafts.min_confidence
+    low = threshold_meaning.drafts(work.store.labels, work.settings.drafts, run).min_confidence
     weights = np.array([factors[name] for name in classes])
     chosen = draft_thresholds.choose(found, costs, classes, low, weights)
     rates = draft_thresholds.rates(found, classes, chosen.rules.score)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from activelearning.labels import MODEL, Box, ImageLabels, Review
+from activelearning.labels import MODEL, Box, ImageLabels, Review, Rle
 from activelearning.ordering import box_entropy, box_margin
-from trainer import uncertainties
+from trainer import run_lengths, uncertainties
 from trainer.calibration import Calibrated
 from trainer.detections import Detections
+from trainer.masks import RleMasks
 from trainer.predictor import Predicted
 
 DECIMALS = 6
@@ -27,13 +28,21 @@ def image_labels(found: Predicted, classes: Sequence[str], image_hash: str = "",
     width, height = found.size
     detections = found.detections
     corners = (detections.xyxy / [width, height, width, height]).clip(0, 1).round(DECIMALS).tolist()
-    rows = zip(corners, detections.confidence.tolist(), detections.class_id.tolist(), _measures(detections, calibrated), strict=True)
+    said = detections.confidence.tolist(), detections.class_id.tolist(), _masks(found), _measures(detections, calibrated)
     boxes = (
-        Box(classes[label], *xyxy, confidence=round(score, DECIMALS), source=MODEL, measures=measures)
-        for xyxy, score, label, measures in rows
+        Box(classes[label], *xyxy, confidence=round(score, DECIMALS), source=MODEL, mask=mask, measures=measures)
+        for xyxy, score, label, mask, measures in zip(corners, *said, strict=True)
         if xyxy[0] < xyxy[2] and xyxy[1] < xyxy[3]
     )
     return ImageLabels(found.name, width, height, tuple(boxes), Review.UNOPENED, image_hash)
+
+
+def _masks(found: Predicted) -> Sequence[Rle | None]:
+    """The mask of each box at the image's size; None where the model draws none, or one of no pixel."""
+    masks = found.detections.with_rle(found.size).masks
+    if not isinstance(masks, RleMasks):
+        return [None] * len(found.detections)
+    return [mask if run_lengths.is_any(mask) else None for mask in masks.each]
 
 
 def _measures(detections: Detections, calibrated: Calibrated | None) -> list[tuple[tuple[str, float], ...]]:

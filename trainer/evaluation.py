@@ -4,32 +4,21 @@ Rule: pixels are those of the original images, a figure is 0..1 or None, never N
 no figure and is left out of the means; images without objects are counted by themselves, not as a class.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from trainer import detections
+from trainer import coco_figures, detections
+from trainer.coco_figures import Metric
 from trainer.detections import Detections
 from trainer.ground_truth import GroundTruth
 
 ALL = "all"
 """The label of a mean over classes."""
 
-_AREAS = ("all", "small", "medium", "large")
-_AREA_BOUNDS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
 _VOC_NMS_IOU = 0.7
 _VOC_MATCH_IOU = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One figure: `label` is a class or `all`, `support` the number of objects (of images, where the figure is about images)."""
-
-    label: str
-    name: str
-    value: float | None
-    support: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +43,13 @@ def evaluate(
     """Compare what was found with the truth, image by image in the same order.
 
     COCO's `ap` (IoU 0.50 to 0.95), `ap50`, `ap75`, `ar100`, and `ap_small`, `ap_medium`, `ap_large` by area in pixels; VOC 2012's
-    `voc_ap50`; and `background_silent`, the share of images without objects where no detection reaches `silent_below`.
+    `voc_ap50`; and `background_silent`, the share of images without objects where no detection reaches `silent_below`. Where the truth has
+    masks and the model draws them, COCO's figures of masks too, `mask_ap`, `mask_ap50` and so on, areas being those of the masks.
     """
     truths = list(zip(ground_truth, found, strict=True))
-    per_class = [*_coco(ground_truth, found, classes), *_voc(truths, classes)]
+    per_class = [*coco_figures.of_boxes(ground_truth, found, classes), *_voc(truths, classes)]
+    if truths and all(truth.masks is not None and (one.masks is not None or not len(one)) for truth, one in truths):
+        per_class += coco_figures.of_masks(ground_truth, found, classes)
     names = list(dict.fromkeys(row.name for row in per_class))
     means = [_mean([row for row in per_class if row.name == name]) for name in names]
     present = {label for truth in ground_truth for label in truth.class_id.tolist()}
@@ -74,73 +66,6 @@ def _mean(rows: Sequence[Metric]) -> Metric:
 def _background_silent(truths: Sequence[tuple[GroundTruth, Detections]], silent_below: float) -> Metric:
     silent = [not (found.confidence >= silent_below).any() for truth, found in truths if not len(truth.class_id)]
     return Metric(ALL, "background_silent", float(np.mean(silent)) if silent else None, len(silent))
-
-
-def _coco(ground_truth: Sequence[GroundTruth], found: Sequence[Detections], classes: Sequence[str]) -> list[Metric]:
-    # the first import costs most of a second, and only an evaluation needs it
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    truth = COCO(_coco_dataset(ground_truth, classes))
-    evaluation = COCOeval_faster(truth, truth.loadRes(_coco_results(found)), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    figures = _coco_figures(np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"]))
-    supports = {area: _support(ground_truth, len(classes), area) for area in _AREAS}
-    return [
-        Metric(label, name, _known(values[..., index]), int(supports[area][index]))
-        for name, (area, values) in figures.items()
-        for index, label in enumerate(classes)
-    ]
-
-
-def _coco_figures(precision: np.ndarray, recall: np.ndarray) -> Mapping[str, tuple[str, np.ndarray]]:
-    """By metric name its area and its values (…, K), from precision (T, R, K, A, M) and recall (T, K, A, M): T IoU thresholds
-    0.50 to 0.95, R recalls, K classes, A areas, M limits of detections, the last one 100."""
-    by_area = {f"ap_{area}": (area, precision[:, :, :, index, -1]) for index, area in enumerate(_AREAS) if area != "all"}
-    return {
-        "ap": ("all", precision[:, :, :, 0, -1]),
-        "ap50": ("all", precision[0, :, :, 0, -1]),
-        "ap75": ("all", precision[5, :, :, 0, -1]),
-        "ar100": ("all", recall[:, :, 0, -1]),
-        **by_area,
-    }
-
-
-def _known(values: np.ndarray) -> float | None:
-    # COCO's way to say that there was nothing to find is -1
-    return None if (values < 0).any() else float(values.mean())
-
-
-def _support(ground_truth: Sequence[GroundTruth], classes: int, area: str) -> np.ndarray:
-    low, high = _AREA_BOUNDS[area]
-    areas = [detections.box_area(truth.xyxy) for truth in ground_truth]
-    counted = [truth.class_id[(low <= area) & (area <= high)] for truth, area in zip(ground_truth, areas, strict=True)]
-    return np.bincount(np.concatenate([np.zeros(0, np.int64), *counted]), minlength=classes)
-
-
-def _coco_dataset(ground_truth: Sequence[GroundTruth], classes: Sequence[str]) -> dict[str, list[dict[str, object]]]:
-    boxes = [
-        {"image_id": image, "category_id": label, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
-        for image, truth in enumerate(ground_truth, 1)
-        for box, label in zip(_xywh(truth.xyxy), truth.class_id.tolist(), strict=True)
-    ]
-    return {
-        "images": [{"id": image} for image in range(1, len(ground_truth) + 1)],
-        "annotations": [{"id": number, **box} for number, box in enumerate(boxes, 1)],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(classes)],
-    }
-
-
-def _coco_results(found: Sequence[Detections]) -> list[dict[str, object]]:
-    return [
-        {"image_id": image, "category_id": label, "bbox": box, "score": score}
-        for image, one in enumerate(found, 1)
-        for box, label, score in zip(_xywh(one.xyxy), one.class_id.tolist(), one.confidence.tolist(), strict=True)
-    ]
-
-
-def _xywh(xyxy: np.ndarray) -> list[list[float]]:
-    return np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], 1).tolist()
 
 
 def _voc(truths: Sequence[tuple[GroundTruth, Detections]], classes: Sequence[str]) -> list[Metric]:

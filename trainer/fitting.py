@@ -10,7 +10,7 @@ from activelearning.commits import Commit
 from activelearning.errors import BlobExists, BlobMissing
 from activelearning.labels import ImageLabels
 from activelearning.store import Blobs
-from trainer import checkpoint, dataset, detectors, export, start, training, weights
+from trainer import checkpoint, custom, dataset, detectors, export, parallel, recipe, start, training, training_record, view, weights
 from trainer.checkpoint import Checkpoint
 from trainer.work import Work
 
@@ -36,8 +36,13 @@ def trained_model(work: Work, images: tuple[ImageLabels, ...], test: tuple[Image
     with suppress(BlobMissing):
         return blobs.read(name).content
     settings = work.settings
+    detectors.check_task(settings.detector.family, settings.task)
     size = dataset.input_size(settings.detector.long_side, images, work.store.images)
-    data = dataset.load(work.store.images, images, settings.classes, size)
+    # what our own training has begun, it ends: the weights and the model must be of one network
+    if work.means.program and not blobs.exists(layout.model(work.job.run, "weights.pt")):
+        return _by_program(work, images, test, parent, size)
+    shown = view.of_settings(settings.detector, settings.prediction)
+    data = dataset.load(work.store.images, images, settings.classes, size, settings.task, shown)
     work.report(data.problems)
     family = settings.detector.family
     model = _fitted(work, data, images, test, parent)
@@ -46,8 +51,35 @@ def trained_model(work: Work, images: tuple[ImageLabels, ...], test: tuple[Image
     parity = export.check_parity(model, onnx, family, samples, settings.prediction)
     work.tell(f"exported to ONNX: {parity.detections} detections compared, largest score difference {parity.score_difference:.1g}")
     with suppress(BlobExists):
-        blobs.create(name, onnx)
+        blobs.create(name, view.noted(onnx, shown))
     return blobs.read(name).content
+
+
+def _by_program(
+    work: Work, images: tuple[ImageLabels, ...], test: tuple[ImageLabels, ...], parent: Commit | None, size: tuple[int, int]
+) -> bytes:
+    """What somebody else's program makes of the images; it is given the last model unless that one knows images of `test`."""
+    blobs, run, settings = work.store.labels, work.job.run, work.settings
+    known = trained_on(blobs, parent.model) if parent and parent.model else frozenset()
+    last = parent if parent and parent.model and known.isdisjoint(labels.image for labels in test) else None
+    seed = settings.training.seed + layout.iteration_of(run)
+    made = custom.train(work, images, size, seed, last)
+    _note_images(blobs, run, images, known if last else frozenset())
+    noted = {"program": work.means.program, "seed": seed, "last": last.model if last else "", "input_size": made.input_size}
+    training_record.note(blobs, run, {**noted, "versions": training_record.versions()})
+    if made.weights:
+        with suppress(BlobExists):
+            blobs.create(layout.model(run, "weights.pt"), made.weights.to_bytes())
+    with suppress(BlobExists):
+        blobs.create(layout.model(run, "model.onnx"), view.noted(made.onnx, view.of_settings(settings.detector, settings.prediction)))
+    return blobs.read(layout.model(run, "model.onnx")).content
+
+
+def _note_images(blobs: Blobs, run: str, images: tuple[ImageLabels, ...], known: frozenset[str]) -> None:
+    """Keep the names of what a model was trained on, and of what the one before it knew already."""
+    names = dict.fromkeys((*(labels.image for labels in images), *sorted(known)))
+    with suppress(BlobExists):
+        blobs.create(layout.trained_images(run), "\n".join(names).encode())
 
 
 def _fitted(
@@ -58,9 +90,7 @@ def _fitted(
     name = layout.model(work.job.run, "weights.pt")
     if not blobs.exists(name):
         model, known = _fit(work, data, {labels.image for labels in test}, parent)
-        names = dict.fromkeys((*(labels.image for labels in images), *sorted(known)))
-        with suppress(BlobExists):
-            blobs.create(layout.trained_images(work.job.run), "\n".join(names).encode())
+        _note_images(blobs, work.job.run, images, known)
         with suppress(BlobExists):
             blobs.create(name, weights.weights_of(model, family, classes).to_bytes())
     kept = weights.Weights.from_bytes(blobs.read(name).content)
@@ -74,32 +104,42 @@ def _fit(work: Work, data: dataset.Dataset, test: set[str], parent: Commit | Non
     """The trained model, and the images that the model it started from knows: none if it started from scratch."""
     settings = work.settings
     model, warm = start.start(work, parent, lambda run: test.isdisjoint(trained_on(work.store.labels, run)))
-    config = replace(settings.training, seed=settings.training.seed + int(work.job.run.rpartition("/")[2]))
-    # the last model has learned from most images by heart, so its loss on them would not tell when to stop
-    config = replace(config, validation_share=0.0) if warm else config
-    iterations = config.warm_iterations if warm else config.iterations
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
-    size = f"{data.input_size[0]}×{data.input_size[1]}"
-    work.tell(f"training on {len(data.examples)} images of {size}, at most {iterations} iterations on {where}")
+    config = replace(settings.training, seed=settings.training.seed + layout.iteration_of(work.job.run))
+    plan = recipe.plan(config, detectors.family(settings.detector.family).recipe, warm)
+    devices = parallel.device_count(work.means.devices)
+    work.tell(f"training on {_shown(data)}, at most {plan.iterations} iterations at {plan.learning_rate:g} on {_where(devices)}")
     keeper = _CheckpointKeeper(work)
+    before = keeper.load()
+    done = [before.iteration if before else 0]
 
     def on_progress(progress: training.Progress) -> None:
+        done.append(progress.iteration)
         # Each time: that is when a trainer hears that it must stop.
-        loss = sum(progress.losses.values())
-        work.tell(f"iteration {progress.iteration} of {progress.iterations}, loss {loss:.3f}")
+        work.tell(f"iteration {progress.iteration} of {progress.iterations}, loss {sum(progress.losses.values()):.3f}")
 
-    trained = training.train(
+    trained = parallel.train(
         model,
         data.examples,
         config,
-        iterations=iterations,
-        learning_rate=config.warm_learning_rate if warm else config.learning_rate,
-        small_share=0.0 if warm else training.SMALL_SHARE,
-        checkpoint=keeper.load(),
+        plan,
+        devices,
+        checkpoint=before,
         on_checkpoint=keeper.save,
         on_progress=on_progress,
+        tell=work.tell,
     )
+    noted = training_record.record(config, settings.training.seed, plan, done[-1], data.input_size, devices)
+    training_record.note(work.store.labels, work.job.run, noted)
     return trained, trained_on(work.store.labels, parent.model) if warm and parent else frozenset()
+
+
+def _shown(data: dataset.Dataset) -> str:
+    return f"{len(data.examples)} images of {data.input_size[0]}×{data.input_size[1]}"
+
+
+def _where(devices: int) -> str:
+    kind = torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
+    return kind if devices == 1 else f"{devices} processes, {kind}"
 
 
 class _CheckpointKeeper:

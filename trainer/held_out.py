@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 from activelearning.labels import ImageLabels, Problem
 from activelearning.settings import Prediction
 from trainer.detections import Detections
-from trainer.ground_truth import GroundTruth, ground_truth
+from trainer.ground_truth import TRUTH, GroundTruth
 from trainer.judged import Judged, judge
 from trainer.predictor import Failed, Predictor
 from trainer.work import Work
+
+_NO_MASK = "mask AP passes over them; draw the masks and hand the image in again"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,13 +42,25 @@ def predict(work: Work, onnx: bytes, family: str, images: Sequence[ImageLabels],
 
     Raises `UserError` for a class that is not among the project's.
     """
-    blobs, classes = work.store.images, work.settings.classes
+    found, problems = look(work, onnx, family, images, settings)
+    work.report(problems)
+    return found
+
+
+def look(work: Work, onnx: bytes, family: str, images: Sequence[ImageLabels], settings: Prediction) -> tuple[HeldOut, tuple[Problem, ...]]:
+    """The same, without a report: what was found, and what is to be reported."""
+    blobs, settings_of = work.store.images, work.settings
+    truth_of = TRUTH[settings_of.task]
     predictor = Predictor(onnx, family, settings)
-    predicted = list(predictor.predict((labels.image, lambda name=labels.image: blobs.read(name).content) for labels in images))
-    work.report(Problem(one.name, f"{one.reason}; it is left out of the evaluation") for one in predicted if isinstance(one, Failed))
-    rows = [
-        (one.name, one.size, one.detections, ground_truth(labels, classes, one.size))
-        for labels, one in zip(images, predicted, strict=True)
-        if not isinstance(one, Failed)
-    ]
-    return HeldOut(*(tuple(column) for column in zip(*rows, strict=True))) if rows else HeldOut((), (), (), ())
+    predicted = predictor.predict((labels.image, lambda name=labels.image: blobs.read(name).content) for labels in images)
+    rows, problems = [], list[Problem]()
+    for labels, one in zip(images, predicted, strict=True):
+        if isinstance(one, Failed):
+            problems.append(Problem(one.name, f"{one.reason}; it is left out of the evaluation"))
+            continue
+        truth = truth_of(labels, settings_of.classes, one.size)
+        rows.append((one.name, one.size, one.detections, truth))
+        if truth.without_mask:
+            problems.append(Problem(one.name, f"{truth.without_mask} of its objects have no mask, or a damaged one; {_NO_MASK}"))
+    found = HeldOut(*(tuple(column) for column in zip(*rows, strict=True))) if rows else HeldOut((), (), (), ())
+    return found, tuple(problems)

@@ -5,12 +5,17 @@ Rule: the module handed in stays as it is, and nobody is warned of what only the
 
 import copy
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_UNCHECKED = "TRANSFORMERS_DISABLE_TORCH_CHECK"
+"""Tells the library `transformers` to leave its checks of shapes out of its graphs; ONNX has no operator for them."""
 
 
 def to_onnx(module: nn.Module, example: Sequence[Tensor], inputs: Mapping[str, str], outputs: Sequence[str]) -> bytes:
@@ -21,7 +26,7 @@ def to_onnx(module: nn.Module, example: Sequence[Tensor], inputs: Mapping[str, s
     """
     dims = {axis: torch.export.Dim(axis) for axis in inputs.values()}
     with quiet_exporter():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             copy.deepcopy(module).cpu().eval(),
             tuple(example),
             dynamo=True,
@@ -30,7 +35,27 @@ def to_onnx(module: nn.Module, example: Sequence[Tensor], inputs: Mapping[str, s
             output_names=list(outputs),
             dynamic_shapes=tuple({0: dims[axis]} for axis in inputs.values()),
         )
-    return program.model_proto.SerializeToString()
+    return _content(program)
+
+
+def to_onnx_strictly(module: nn.Module, example: Sequence[Tensor], inputs: Mapping[str, str], outputs: Sequence[str]) -> bytes:
+    """The same as `to_onnx`, for a module whose Python must be traced itself: by running it, the exporter takes lengths for fixed that are
+    not, and says nothing of it."""
+    dims = {axis: torch.export.Dim(axis) for axis in inputs.values()}
+    with quiet_exporter(), _environment(_UNCHECKED, "1"):
+        traced = torch.export.export(
+            copy.deepcopy(module).cpu().eval(),
+            tuple(example),
+            dynamic_shapes=tuple({0: dims[axis]} for axis in inputs.values()),
+            strict=True,
+        )
+        program: Any = torch.onnx.export(traced, (), dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs))
+    return _content(program)
+
+
+def _content(program: Any) -> bytes:
+    content: bytes = program.model_proto.SerializeToString()
+    return content
 
 
 @contextmanager
@@ -46,3 +71,17 @@ def quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Within, the environment variable has this value."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

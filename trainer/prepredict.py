@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from activelearning import claims, commits, labelled, layout
+from activelearning import claims, commits, labelled, layout, threshold_meaning
 from activelearning.commits import Commit
 from activelearning.errors import UserError
 from activelearning.labels import ImageLabels
@@ -33,7 +33,7 @@ def predict_only(work: Work) -> Commit:
     shards.predict(work, pool)
     gone = left_out | frozenset(pool_prediction.unreadable(blobs, job.id, pool))
     name = layout.totag(job.run, job.id)
-    selection = _selection(work.settings.selection, pool.recipe.model)
+    selection = _selection(work, pool.recipe.model)
     drafts_of = _drafts_of(work, pool, parent)
     load = pool_features.loader(work, pool, selection, lambda: _labelled(work, parent), drafts_of)
     totag.write(blobs, name, _merged(work, pool, old, gone), selection, division.audits, load)
@@ -107,6 +107,7 @@ def _merged(work: Work, pool: PinnedPool, old: str, gone: frozenset[str]) -> Ite
         yield from (group.labels for group in claims.walk(work.store.labels, old) if group.labels.image not in gone)
 
 
-def _selection(selection: Selection, model: str) -> Selection:
+def _selection(work: Work, model: str) -> Selection:
     # Without a model every image is as unknown as the next: by name would be one camera's night after the other.
-    return selection if model else replace(selection, strategy="random")
+    selection = work.settings.selection
+    return threshold_meaning.selection(work.store.labels, selection, model) if model else replace(selection, strategy="random")

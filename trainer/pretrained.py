@@ -25,6 +25,8 @@ _BLOB = "blob:"
 _TORCHVISION = "torchvision:"
 _HUB = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/(?P<name>[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 _FILES = ("*.json", "*.safetensors", "README.md", "LICENSE*")
+_WEIGHTS = ("*.safetensors", "*.pth")
+"""What may hold weights in a person's own folder: torchvision's state dicts too, which are read without running what they hold."""
 _LICENCE_LINE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 _ADVICE = 'check the name and the network, name a folder that holds them, or set detector.weights = "scratch"'
 
@@ -88,10 +90,12 @@ def _from_blobs(blobs: Blobs, prefix: str, scratch: Path) -> Pretrained:
     below = prefix.rstrip("/") + "/"
     names = {PurePosixPath(info.name).name: info.name for info in blobs.list(below) if "/" not in info.name.removeprefix(below)}
     wanted = {
-        name: blob for name, blob in names.items() if name not in (".", "..") and any(PurePosixPath(name).match(one) for one in _FILES)
+        name: blob
+        for name, blob in names.items()
+        if name not in (".", "..") and any(PurePosixPath(name).match(one) for one in (*_FILES, *_WEIGHTS))
     }
-    if not any(name.endswith(".safetensors") for name in wanted):
-        raise UserError(f"there are no weights (*.safetensors) below '{below}' in the labels container: {_ADVICE}")
+    if not any(PurePosixPath(name).match(one) for name in wanted for one in _WEIGHTS):
+        raise UserError(f"there are no weights ({', '.join(_WEIGHTS)}) below '{below}' in the labels container: {_ADVICE}")
     for name, blob in wanted.items():
         (scratch / name).write_bytes(blobs.read(blob).content)
     return Pretrained(scratch, f"{_BLOB}{prefix}", _hash(scratch), _licence_beside(scratch))

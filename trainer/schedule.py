@@ -11,8 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_WARM_UP = 0.05
-"""Share of the budget in which the learning rate climbs to its peak."""
 _FLOOR = 0.02
 """What is left of the peak learning rate in the end."""
 _DECAY = 0.3
@@ -27,11 +25,13 @@ _PATIENCE = 6
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A run's budget of steps and its highest learning rate; the first `small_share` of the budget sees smaller images."""
+    """A run's budget of steps and its highest learning rate, to which it climbs in the share `warm_up` of the budget; the first
+    `small_share` of the budget sees smaller images."""
 
     iterations: int
     learning_rate: float
     small_share: float = 0.0
+    warm_up: float = 0.05
 
     @property
     def check_every(self) -> int:
@@ -52,15 +52,15 @@ class Schedule:
 def cosine(schedule: Schedule, iteration: int) -> float:
     """The learning rate of a step: linear warm-up to the peak, then a half cosine down to 2 % of it at the end of the budget."""
     progress = iteration / schedule.iterations
-    if progress < _WARM_UP:
+    if progress < schedule.warm_up:
         return _warming_up(schedule, iteration)
-    return schedule.learning_rate * _half_cosine((progress - _WARM_UP) / (1 - _WARM_UP))
+    return schedule.learning_rate * _half_cosine((progress - schedule.warm_up) / (1 - schedule.warm_up))
 
 
 def stable_then_decay(schedule: Schedule, iteration: int, decay_from: int | None) -> float:
     """The learning rate of a step that stays at the peak until `decay_from` (None: not known yet), then falls along a half cosine."""
     if decay_from is None or iteration < decay_from:
-        return _warming_up(schedule, iteration) if iteration < _WARM_UP * schedule.iterations else schedule.learning_rate
+        return _warming_up(schedule, iteration) if iteration < schedule.warm_up * schedule.iterations else schedule.learning_rate
     return schedule.learning_rate * _half_cosine((iteration - decay_from) / (end(schedule, decay_from) - decay_from))
 
 
@@ -86,7 +86,7 @@ def end(schedule: Schedule, decaying_from: int) -> int:
 
 
 def _warming_up(schedule: Schedule, iteration: int) -> float:
-    return schedule.learning_rate * (iteration + 1) / (_WARM_UP * schedule.iterations + 1)
+    return schedule.learning_rate * (iteration + 1) / (schedule.warm_up * schedule.iterations + 1)
 
 
 def _half_cosine(progress: float) -> float:

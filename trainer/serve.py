@@ -23,6 +23,7 @@ from activelearning.jobs import Stopped
 from activelearning.state import Job
 from activelearning.store import Message, Store
 from trainer import shard_messages
+from trainer.means import Means
 
 if TYPE_CHECKING:
     from trainer.shards import Loaded
@@ -51,6 +52,7 @@ class Trainer:
     stop: threading.Event = field(default_factory=threading.Event)
     owner: str = field(default_factory=lambda: owner_on(socket.gethostname()))
     clock: Callable[[], float] = time.time
+    means: Means = field(default_factory=Means)
     _loaded: "Loaded | None" = None
     """The prediction that this trainer last helped with."""
 
@@ -170,7 +172,7 @@ class Trainer:
         self.log(f"{job.id} begins: {what}, try {job.attempts}")
         journal.write(self.store.labels, self.owner, "job begun", self.clock(), job=job.id, run=job.run, attempt=job.attempts)
         settings = steps.project(self.store)
-        commit = turn.run(Work(self.store, settings, job, heartbeat.tell, self.clock))
+        commit = turn.run(Work(self.store, settings, job, heartbeat.tell, self.clock, self.means))
         # Who lost the lease may not publish: a rival is at work on the same job.
         jobs.renew(self.store, job.id, self.owner, self.clock())
         if not commits.publish(self.store.labels, commit, job.parent):

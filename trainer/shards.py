@@ -12,7 +12,7 @@ from functools import partial
 from activelearning import layout, state
 from activelearning.state import RUNNING
 from activelearning.store import Message, Store
-from trainer import calibrating, pinned_pool, pool_prediction, shard_messages
+from trainer import calibrating, pinned_pool, pool_prediction, ray_prediction, shard_messages
 from trainer.calibration import Calibration
 from trainer.pinned_pool import PinnedPool
 from trainer.predictor import Predictor
@@ -51,7 +51,15 @@ def predict(work: Work, pool: PinnedPool) -> None:
     missing = pool_prediction.missing(work.store.labels, work.job.id, pool)
     if not missing:
         return
-    mine = _loaded(work.store, work.job.id, pool)
+    if work.means.ray and pool.recipe.model:
+        ray_prediction.predict(work, pool, missing)
+        # what machines that were lost left undone
+        missing = pool_prediction.missing(work.store.labels, work.job.id, pool)
+        if not missing:
+            return
+    mine = load(work.store, work.job.id, pool)
+    if mine.predictor is not None:
+        work.tell(f"predicting with {mine.predictor.engine}")
     # Listing images unseen takes longer to divide than to do.
     if len(missing) <= ALONE_SHARDS or mine.predictor is None:
         _make_alone(work, mine, missing)
@@ -61,7 +69,7 @@ def predict(work: Work, pool: PinnedPool) -> None:
 
 def _make_alone(work: Work, mine: Loaded, missing: Sequence[int]) -> None:
     for done, number in enumerate(missing):
-        _make(work.store, mine, number, partial(work.tell, _progress(mine.pool, missing[done:])))
+        make(work.store, mine, number, partial(work.tell, _progress(mine.pool, missing[done:])))
         if not done:
             work.progressed()
     work.tell(_progress(mine.pool, ()))
@@ -79,7 +87,7 @@ def work_on(store: Store, message: Message, ready: Loaded | None, after_image: C
         if asked is None or found is None:
             return Took(ready, 0)
         numbers = range(max(asked.first, 0), min(asked.stop, len(found.pool.shards)))
-        return Took(found, sum(_make(store, found, number, keep) for number in numbers))
+        return Took(found, sum(make(store, found, number, keep) for number in numbers))
 
 
 def _predicting(store: Store, job: str, ready: Loaded | None) -> Loaded | None:
@@ -90,18 +98,20 @@ def _predicting(store: Store, job: str, ready: Loaded | None) -> Loaded | None:
     if ready and ready.job == job:
         return ready
     pool = pinned_pool.pinned(store.labels, job)
-    return _loaded(store, job, pool) if pool else None
+    return load(store, job, pool) if pool else None
 
 
-def _loaded(store: Store, job: str, pool: PinnedPool) -> Loaded:
+def load(store: Store, job: str, pool: PinnedPool, threads: int = 0) -> Loaded:
+    """A job's pool with what it is predicted with; `threads` as for `Predictor`."""
     recipe = pool.recipe
     if not recipe.model:
         return Loaded(job, pool, None, None)
-    predictor = Predictor(read_onnx(store, recipe.model), recipe.family, recipe.prediction, mirror=recipe.mirror)
+    predictor = Predictor(read_onnx(store, recipe.model), recipe.family, recipe.prediction, threads=threads, mirror=recipe.mirror)
     return Loaded(job, pool, predictor, calibrating.read(store.labels, recipe.model))
 
 
-def _make(store: Store, job: Loaded, number: int, after_image: Callable[[], None]) -> bool:
+def make(store: Store, job: Loaded, number: int, after_image: Callable[[], None]) -> bool:
+    """Create a shard unless it is there, and say whether it is ours. `after_image` may raise to stop."""
     return pool_prediction.predict_shard(store, job.job, job.pool, number, job.predictor, job.calibration, after_image)
 
 
@@ -152,7 +162,7 @@ class _Holder:
     def _make_last(self) -> None:
         """Make a shard that nobody finishes: the last, since whoever is still at work on several comes to it last."""
         started = time.monotonic()
-        made = _make(self.work.store, self.mine, self.missing[-1], self._say)
+        made = make(self.work.store, self.mine, self.missing[-1], self._say)
         self._count(made, time.monotonic() - started)
 
     def _count(self, made: int, seconds: float) -> None:

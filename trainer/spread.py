@@ -61,7 +61,7 @@ def relative(std: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
 
 def sampled(sampled_scores: np.ndarray, sampled_xyxy: np.ndarray, aleatoric: np.ndarray) -> Spread:
     """From T samples of class scores (T, N, C) and corners (T, N, 4), and the predicted standard deviations (N, 4)."""
-    mean = sampled_scores.mean(0)
+    mean = sampled_scores.mean(0, dtype=np.float64)
     information = (_binary_entropy(mean) - _binary_entropy(sampled_scores).mean(0)).sum(-1)
     parts = aleatoric, sampled_xyxy.std(0), sampled_scores.std(0), np.maximum(information, 0)
     return Spread(*(part.astype(np.float32) for part in parts))

@@ -83,6 +83,8 @@ def _last(work: Work, parent: Commit, fits: Fits) -> Weights | None:
         reason = "images that the last model was trained on are in the test split now, so this one does not start from it"
     elif before and {key: before.get(key) for key in _asked(work)} != _asked(work):
         reason = "detector.weights or detector.tiny changed since the last model, so this one does not start from it"
+    elif not work.store.labels.exists(layout.model(parent.model, "weights.pt")):
+        reason = "the last model has no weights, as the program that trained it left none, so this one does not start from it"
     else:
         last = Weights.from_bytes(work.store.labels.read(layout.model(parent.model, "weights.pt")).content)
         if last.family == work.settings.detector.family:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from activelearning import claims, commits, labelled, layout
+from activelearning import claims, commits, labelled, layout, threshold_meaning
 from activelearning.commits import Commit
 from activelearning.errors import ActiveLearningError, UserError
 from activelearning.iterations import Status
@@ -17,6 +17,7 @@ from activelearning.state import TRAIN
 from trainer import (
     accepting,
     assessment,
+    engine_choice,
     fitting,
     label_review,
     outlook,
@@ -53,6 +54,7 @@ def _train(work: Work) -> Commit:
     onnx = fitting.trained_model(work, train_images, evidence, None if last.broken else parent)
     work.move(Status.TRAINING_COMPLETE)
     work.move(Status.EVALUATING)
+    onnx = engine_choice.settle(work, onnx, people, test)
     assessment.assess(work, onnx, people, train_images, test, None if last.broken else parent)
     outlook.write(work, parent)
     work.move(Status.EVALUATION_COMPLETE)
@@ -63,7 +65,8 @@ def _train(work: Work) -> Commit:
     images = partial(pool_prediction.predictions, blobs, job.id, pool)
     division = accepting.divide(work, onnx, pool.recipe, evidence, images, layout.division(job.run), last)
     unsettled = (labels for labels in images() if labels.image not in division.settled)
-    selection, people_said = work.settings.selection, (*tagged, *_without(test, tagged))
+    people_said = (*tagged, *_without(test, tagged))
+    selection = threshold_meaning.selection(blobs, work.settings.selection, job.run)
     load = pool_features.loader(work, pool, selection, lambda: people_said, job.run)
     totag.write(blobs, layout.totag(job.run), unsettled, selection, division.audits, load)
     if work.settings.policy.report and test:

@@ -1,7 +1,7 @@
 """What every job of the trainer has in common: where it works, how it tells of itself, the pool, the commit at its end."""
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from activelearning import jobs, journal, layout
 from activelearning.commits import Commit
@@ -11,7 +11,8 @@ from activelearning.labels import Problem
 from activelearning.settings import Settings
 from activelearning.state import Job
 from activelearning.store import Store
-from trainer import performance, pool_prediction
+from trainer import engine_record, performance, pool_prediction
+from trainer.means import Means
 from trainer.pinned_pool import PinnedPool, Recipe
 from trainer.query import ranking
 from trainer.query.strategy import CONSISTENCY, OBJECTS
@@ -19,13 +20,15 @@ from trainer.query.strategy import CONSISTENCY, OBJECTS
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a job is done with. `tell` hears of progress and may raise to stop the work; `clock` gives seconds since the epoch."""
+    """What a job is done with. `tell` hears of progress and may raise to stop the work; `clock` gives seconds since the epoch; `means` say
+    what this machine trains with."""
 
     store: Store
     settings: Settings
     job: Job
     tell: Callable[[str], None]
     clock: Callable[[], float]
+    means: Means = field(default_factory=Means)
 
     def move(self, status: Status) -> None:
         """Note where the iteration stands."""
@@ -94,9 +97,9 @@ def recipe_of(work: Work, model: str) -> Recipe:
 
 
 def read_onnx(store: Store, model: str) -> bytes:
-    """A run's exported model. Raises `UserError` when there is none."""
+    """A run's exported model, in the numbers that were chosen for it. Raises `UserError` when there is none."""
     try:
-        return store.labels.read(layout.model(model, "model.onnx")).content
+        return engine_record.model_bytes(store.labels, model)
     except BlobMissing:
         raise UserError(_no_model(store, model)) from None
 

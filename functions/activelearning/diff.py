@@ -7,6 +7,7 @@ moved, higher IoU before lower, then by the order of the drafts and of the revie
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 
+from activelearning import outlines
 from activelearning.labels import HUMAN, HUMAN_CONFIRMED, Box, ImageLabels, Review, iou
 
 UNTOUCHED_IOU = 0.99
@@ -56,7 +57,8 @@ def compare(drafts: Sequence[Box], reviewed: Sequence[Box], width: int = 0, heig
     """What a person made of one image's drafts.
 
     `width` and `height` are the image's pixels: formats round corners to pixels, so a box that is off by one pixel at most was not
-    touched. With 0, unknown, only the IoU counts. Masks are not compared.
+    touched. With 0, unknown, only the IoU counts. Where both have masks, these alone tell whether it was touched, for formats make boxes of
+    them; where only one has, the boxes do.
     """
     pixel = _pixel(width, height)
     drafts_of = _match(drafts, reviewed, pixel)
@@ -130,7 +132,11 @@ def _preference(draft: Box, box: Box, pixel: tuple[float, float]) -> tuple[bool,
 
 
 def _untouched(draft: Box, box: Box, pixel: tuple[float, float]) -> bool:
-    return draft.label == box.label and (iou(draft, box) >= UNTOUCHED_IOU or _same_pixels(draft, box, pixel))
+    if draft.label != box.label:
+        return False
+    if draft.mask is not None and box.mask is not None:
+        return iou(draft, box) > 0 and outlines.alike(draft.mask, box.mask, *pixel)
+    return iou(draft, box) >= UNTOUCHED_IOU or _same_pixels(draft, box, pixel)
 
 
 def _moved(draft: Box, box: Box, pixel: tuple[float, float]) -> bool:

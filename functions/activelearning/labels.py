@@ -45,11 +45,18 @@ class Polygons:
 
 @dataclass(frozen=True, slots=True)
 class Rle:
-    """A mask as COCO's compressed run-length string, column-major, first run zeros; `height` and `width` in pixels."""
+    """A mask as COCO's compressed run-length string, column-major, first run zeros; `height` and `width` in pixels.
+
+    Whether the runs fill that size shows when they are read (`activelearning.rle.runs_of`).
+    """
 
     counts: str
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        if not (self.height > 0 and self.width > 0):
+            raise BoxError(f"a mask of {self.width} × {self.height} pixels makes no sense")
 
 
 Mask = Polygons | Rle

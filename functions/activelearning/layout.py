@@ -102,6 +102,21 @@ def model(run: str, file: str) -> str:
     return f"models/{run}/{file}"
 
 
+def engine(run: str) -> str:
+    """Which of a run's exported models predicts: as it was trained, or in smaller numbers, and what those cost."""
+    return f"models/{run}/engine.json"
+
+
+def model_in(run: str, numbers: str) -> str:
+    """A run's exported model that computes with these numbers: `model.onnx`, `model-int8.onnx`, `model-float16.onnx`."""
+    return model(run, "model.onnx" if numbers == "float32" else f"model-{numbers}.onnx")
+
+
+def threshold_meaning(run: str) -> str:
+    """What recall each confidence of a run's model stands for, and what thresholds that people set mean with it."""
+    return f"models/{run}/thresholds.json"
+
+
 def drafts(run: str) -> str:
     """What was learned of a run's drafts: from which threshold on they pay, and what to expect of them."""
     return f"models/{run}/drafts.json"

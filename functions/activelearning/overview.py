@@ -101,6 +101,7 @@ class Overview:
     images_waiting: bool
     """Images have arrived that are not listed yet, so nobody can claim them."""
     ap50: tuple[tuple[str, float], ...]
+    mask_ap50: tuple[tuple[str, float], ...]
     outlook: Outlook | None
     autolabel: AutolabelShown | None
     drafts: DraftsShown | None
@@ -140,7 +141,8 @@ def overview(store: Store, now: float) -> Overview:
         test_images=_count_images(store, layout.TEST),
         committed_at=utc(commit.committed_at) if commit else "",
         images_waiting=bool(current.images_arrived_at) or (commit is None and any(store.images.list())),
-        ap50=tuple(ap50_trend(store)),
+        ap50=tuple(trend(store, "ap50")),
+        mask_ap50=tuple(trend(store, "mask_ap50")),
         outlook=outlook,
         autolabel=autolabel,
         drafts=drafts,
@@ -189,13 +191,13 @@ def _count_images(store: Store, name: str) -> int:
     return len({(row.get("folder"), row["filename"]) for row in rows})
 
 
-def ap50_trend(store: Store) -> list[tuple[str, float]]:
-    """AP50 over all classes by run, in the order of `performance.csv`."""
+def trend(store: Store, metric: str) -> list[tuple[str, float]]:
+    """A metric over all classes by run, in the order of `performance.csv`."""
     try:
         rows = csv.DictReader(io.StringIO(store.labels.read(layout.PERFORMANCE).content.decode()))
     except BlobMissing:
         return []
-    wanted = (row for row in rows if row["class"] == "all" and row["metric"] == "ap50" and row["value"])
+    wanted = (row for row in rows if row["class"] == "all" and row["metric"] == metric and row["value"])
     return [(layout.run_name(row["flow"], int(row["iteration"])), float(row["value"])) for row in wanted]
 
 

@@ -22,6 +22,8 @@ def _lines(shown: Overview) -> Iterator[tuple[str, str]]:
     yield "model", f"{shown.model}, current since {shown.committed_at[:19]}Z" if shown.model else "none yet"
     if shown.ap50:
         yield "AP50", _trend(shown.ap50)
+    if shown.mask_ap50:
+        yield "mask AP50", _trend(shown.mask_ap50)
     if shown.outlook:
         yield "outlook", shown.outlook.headline
         yield "outlook", shown.outlook.advice

@@ -29,6 +29,11 @@ def zero_or_between(low: float, high: float) -> Rule:
     return lambda value: "" if value == 0 or low <= value <= high else f"is {value!r}, but must be 0, or lie between {low:,} and {high:,}"
 
 
+def own_or_between(low: float, high: float) -> Rule:
+    """A number within bounds, or -1 for somebody else's choice."""
+    return lambda value: "" if value == -1 or low <= value <= high else f"is {value!r}, but must be -1, or lie between {low:,} and {high:,}"
+
+
 def one_of(choices: Sequence[str]) -> Rule:
     """One of a few words."""
     return lambda value: "" if value in choices else f"is {value!r}, but must be one of: {', '.join(choices)}"

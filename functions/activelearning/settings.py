@@ -10,7 +10,18 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from activelearning.errors import SettingsError
 from activelearning.labels import BACKGROUND
-from activelearning.setting_rules import between, class_names, not_empty, one_of, seconds, shares, steps_of_32, weights_of, zero_or_between
+from activelearning.setting_rules import (
+    between,
+    class_names,
+    not_empty,
+    one_of,
+    own_or_between,
+    seconds,
+    shares,
+    steps_of_32,
+    weights_of,
+    zero_or_between,
+)
 
 STRATEGIES = (
     *("random", "class-stratified-random", "least-confidence", "most-confidence", "margin", "entropy"),
@@ -28,7 +39,11 @@ BOX_AGGREGATIONS = ("min", "mean", "max", "sum", "top-k")
 ORDERS = ("highest", "lowest", "spread")
 CLASS_WEIGHTS = ("none", "inverse-frequency")
 LIKELIHOODS = ("laplace", "gaussian")
-TASKS = ("boxes",)
+NUMBERS = ("auto", "float32", "float16", "int8")
+"""What a network may compute with."""
+FLIPS = ("none", "horizontal", "vertical", "both")
+"""Which mirror images are looked at beside an image itself."""
+TASKS = ("boxes", "masks")
 OTHER_FOLDERS = "*"
 """The key of `folder_quotas` that stands for every folder not named there."""
 
@@ -53,6 +68,13 @@ class Detector:
         between(32, 8192),
         steps_of_32,
     ] = 320
+    tile: Annotated[
+        int,
+        "Look at images in tiles of so many of their pixels, along the longer side, each as large as the network's input, in training "
+        "and in prediction alike: for small objects in large images. 0: the whole image at once. From the next training on.",
+        zero_or_between(32, 100_000),
+    ] = 0
+    tile_overlap: Annotated[float, "The least share of a tile's side that the next tile shows too.", between(0, 0.9)] = 0.2
     box_likelihood: Annotated[
         str, f"How far off a box's sides are, as the detector learns it: {' or '.join(LIKELIHOODS)}.", one_of(LIKELIHOODS)
     ] = "laplace"
@@ -76,8 +98,24 @@ class Training:
     ] = 0.1
     most_empty: Annotated[float, "At most this share of the images shown are without objects.", between(0, 1)] = 0.5
     batch_size: Annotated[int, "Images in one step.", between(1, 4096)] = 8
-    learning_rate: Annotated[float, "Highest learning rate of a run from scratch.", between(1e-9, 10)] = 3e-3
-    warm_learning_rate: Annotated[float, "Highest learning rate of a run from the last model.", between(1e-9, 10)] = 1e-3
+    micro_batch: Annotated[
+        int, "Images that go through the network at once, of which a step takes several; 0: as many as memory holds.", between(0, 4096)
+    ] = 0
+    learning_rate: Annotated[
+        float, "Highest learning rate of a run from scratch or from published weights; 0: the family's own.", zero_or_between(1e-9, 10)
+    ] = 0.0
+    warm_learning_rate: Annotated[
+        float, "Highest learning rate of a run from the last model; 0: the family's own.", zero_or_between(1e-9, 10)
+    ] = 0.0
+    multi_scale: Annotated[
+        float, "Train on images up to this share smaller or larger, drawn for each step; -1: the family's own.", own_or_between(0, 0.5)
+    ] = -1.0
+    mosaic: Annotated[
+        float, "This share of the images trained on is made of four of them; -1: the family's own.", own_or_between(0, 1)
+    ] = -1.0
+    copy_paste: Annotated[
+        float, "This share of the images trained on gets objects of another; -1: the family's own.", own_or_between(0, 1)
+    ] = -1.0
     horizontal_flip: Annotated[bool, "Also train on images mirrored left to right."] = True
     vertical_flip: Annotated[bool, "Also train on images mirrored top to bottom."] = False
     seed: Annotated[int, "Of everything random in training.", between(0, 2**32 - 1)] = 0
@@ -176,6 +214,17 @@ class Prediction:
     mc_samples: Annotated[
         int, "Samples of Monte-Carlo dropout, which tell how sure the model is of what it learned; 1: none.", between(1, 1000)
     ] = 10
+    numbers: Annotated[
+        str,
+        f"What the network computes with: {', '.join(NUMBERS)}; smaller numbers only where they cost at most half a point of AP. auto: "
+        "float16 on a GPU, int8 on a CPU if the pool is large. From the next training on.",
+        one_of(NUMBERS),
+    ] = "auto"
+    augmented: Annotated[
+        str,
+        f"Also predict mirror images, and merge what is found: {', '.join(FLIPS)}; two or three times the work. From the next training on.",
+        one_of(FLIPS),
+    ] = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +283,9 @@ class Settings:
     """One project."""
 
     classes: Annotated[tuple[str, ...], "The classes, in the order of their ids.", class_names]
-    task: Annotated[str, f"What people draw: {' or '.join(TASKS)}; masks are kept in the tables, not trained on yet.", one_of(TASKS)] = (
-        "boxes"
-    )
+    task: Annotated[
+        str, f"What people draw: {' or '.join(TASKS)}; detector.family must be one that draws the same (trainer families).", one_of(TASKS)
+    ] = "boxes"
     detector: Detector = Detector()
     training: Training = Training()
     selection: Selection = Selection()
@@ -268,6 +317,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for name, bounds in (("selection", settings.selection), ("drafts", settings.drafts)):
         if bounds.min_confidence > bounds.max_confidence:
             yield f"{name}.min_confidence is above {name}.max_confidence; swap them"
+    if settings.detector.tile and settings.task != "boxes":
+        yield f"detector.tile is {settings.detector.tile}, but tiles are for boxes only: set it to 0, or task to boxes"
     known = (*settings.classes, BACKGROUND)
     for name in settings.selection.class_balance:
         if name not in known:

@@ -119,6 +119,7 @@ def _handed_out(store: Store, batch: str) -> Iterator[str]:
     handout, _ = handouts.if_intact(store.labels, batch)  # who downloads the batch hears of a damaged one
     if handout and handout.model:
         yield layout.drafts(handout.model)
+        yield layout.threshold_meaning(handout.model)
 
 
 def _signed(sign: Sign, container: str, names: Iterable[str], permission: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from activelearning import rle
 from activelearning.errors import BlobNameError, BoxError, FormatError
 from activelearning.labels import BACKGROUND, HUMAN, MODEL, Box, ImageLabels, Mask, Polygons, Problem, Reading, Review, Rle
 from activelearning.layout import check_blob_name, join_image, split_image
@@ -179,9 +180,11 @@ def _mask(text: str) -> Mask | None:
     try:
         value = json.loads(text)
         if isinstance(value, dict):
-            return Rle(str(value["counts"]), int(value["size"][0]), int(value["size"][1]))
+            return rle.checked(Rle(str(value["counts"]), int(value["size"][0]), int(value["size"][1])))
         return Polygons(tuple(tuple(float(number) for number in ring) for ring in value))
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+    except FormatError as error:
+        raise BoxError(str(error)) from None
+    except (ValueError, OverflowError, KeyError, IndexError, TypeError, RecursionError):
         raise BoxError("mask is neither polygons nor a run-length mask") from None
 
 

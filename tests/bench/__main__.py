@@ -12,7 +12,10 @@ from importlib import import_module
 
 BENCHMARKS = {
     "train": "tests.bench.train",
+    "masks": "tests.bench.masks",
     "predict": "tests.bench.predict",
+    "predict_gpu": "tests.bench.predict_gpu",
+    "predict_memory": "tests.bench.predict_memory",
     "claim": "tests.bench.claim",
     "totag": "tests.bench.totag",
     "select": "tests.bench.select",

@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from torch import nn
 import trainer
 from activelearning.formats import voc
 from activelearning.settings import Detector, Prediction, Training
-from trainer import detectors, training
+from trainer import detectors, recipe, training
 from trainer.export import export
 from trainer.ground_truth import GroundTruth, example, ground_truth
 from trainer.judged import Judged, judge
 from trainer.letterbox import DetectorImage, input_size, read_image
 from trainer.predictor import Predictor
+from trainer.recipe import Plan
 
 DATA = Path(__file__).parents[2] / "demo" / "data" / "bccd"
 _CACHE = Path(__file__).parents[2] / ".cache"
@@ -50,6 +51,11 @@ def shape() -> tuple[int, int]:
     return input_size(Detector().long_side, [(640, 480)])
 
 
+def plan(config: Training, iterations: int) -> Plan:
+    """A run from scratch by the default detector's recipe."""
+    return recipe.plan(replace(config, iterations=iterations), detectors.family(FAMILY).recipe, warm=False)
+
+
 @cache
 def load(split: str) -> tuple[Labelled, ...]:
     """The images of `pool` or `test`, in the order of its list. Boxes that the VOC reader refuses are left out."""
@@ -68,7 +74,7 @@ def train_on_pool(iterations: int, seed: int, threads: int) -> Trained:
     examples = [example(one.image, one.truth) for one in load("pool")]
     model = detectors.build(FAMILY, len(CLASSES), seed)
     start = time.process_time()
-    trained = training.train(model, examples, config, iterations=iterations, learning_rate=config.learning_rate, on_progress=_report)
+    trained = training.train(model, examples, config, plan(config, iterations), on_progress=_report)
     return Trained(trained, time.process_time() - start)
 
 
@@ -80,7 +86,7 @@ def model_of_200(iterations: int, seed: int, threads: int) -> bytes:
         config = Training(vertical_flip=True, seed=seed, threads=threads)
         examples = [example(one.image, one.truth) for one in _drawn(seed)[:_TRAINED_ON]]
         model = detectors.build(FAMILY, len(CLASSES), seed)
-        trained = training.train(model, examples, config, iterations=iterations, learning_rate=config.learning_rate, on_progress=_report)
+        trained = training.train(model, examples, config, plan(config, iterations), on_progress=_report)
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}")
         partial.write_bytes(export(trained, FAMILY, shape()))
@@ -114,7 +120,8 @@ def _drawn(seed: int) -> tuple[Labelled, ...]:
 def _fingerprint() -> str:
     """Of the code that a detector is made of."""
     folder = Path(trainer.__file__).parent
-    others = ("training", "learning", "schedule", "sampling", "augment", "export", "letterbox", "detectors/box_likelihood")
+    training_modules = ("training", "learning", "optimizer", "recipe", "accumulation", "collage", "schedule", "sampling", "augment")
+    others = (*training_modules, "export", "letterbox", "detectors/box_likelihood")
     files = sorted((*folder.glob("detectors/compact*.py"), *(folder / f"{name}.py" for name in others)))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 

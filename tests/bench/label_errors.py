@@ -146,7 +146,7 @@ def _train(images: Sequence[Labelled], options: argparse.Namespace) -> bytes:
     config = Training(vertical_flip=True, seed=options.seed, threads=options.threads)
     model = detectors.build(bccd.FAMILY, len(bccd.CLASSES), options.seed)
     examples = [example(one.image, one.truth) for one in images]
-    trained = training.train(model, examples, config, iterations=options.trained_on_errors, learning_rate=config.learning_rate)
+    trained = training.train(model, examples, config, bccd.plan(config, options.trained_on_errors))
     return export(trained, bccd.FAMILY, bccd.shape())
 
 

@@ -161,7 +161,8 @@ def test_a_totag_without_its_columns_is_one_sentence(content: bytes) -> None:
 def test_a_header_longer_than_a_read_and_a_mask_longer_than_a_csv_field_are_no_trouble() -> None:
     store = open_store("memory:")
     header = ",".join(("filename", "class", "xmin", "xmax", "ymin", "ymax", "mask", *(f"column{n}" for n in range(9000))))
-    mask = '"{""size"":[1,1],""counts"":""' + "x" * 200_000 + '""}"'
+    # every pixel a run of its own: after the third, runs are told by how they differ from the one before the last
+    mask = '"{""size"":[400,500],""counts"":""' + "111" + "0" * 199_997 + '""}"'
     row = "1.jpg,bird,0,1,0,1," + mask + "," * 9000
     list_pool(store, f"{header}\n{row}\n".encode())
     assert _claim(store, "b1", 1) == ["1.jpg"]

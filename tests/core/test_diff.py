@@ -1,13 +1,16 @@
 """What a review changed, where each box comes from, and what the review cost."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from activelearning import outlines, rle
 from activelearning.cost import CostModel
 from activelearning.diff import Diff, Totals, compare, provenance, sentence, tally, total
-from activelearning.labels import Box, ImageLabels, Review
+from activelearning.labels import Box, ImageLabels, Mask, Polygons, Review
 
 _span = st.lists(st.integers(0, 8), min_size=2, max_size=2, unique=True).map(lambda ends: [end / 8 for end in sorted(ends)])
 _boxes = st.lists(
@@ -40,6 +43,37 @@ def _counts(diff: Diff) -> tuple[int, int, int, int, int]:
 )
 def test_one_draft_becomes(reviewed: list[Box], counts: tuple[int, ...]) -> None:
     assert _counts(compare([_draft()], reviewed)) == counts
+
+
+_SQUARE = Polygons(((0.1, 0.1, 0.5, 0.1, 0.5, 0.5, 0.1, 0.5),))
+_NOTCHED = Polygons(((0.1, 0.1, 0.5, 0.1, 0.5, 0.5, 0.3, 0.3, 0.1, 0.5),))
+_PIXELS = rle.from_runs([22, *[8, 12] * 7, 8, 230], 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("drafted", "came_back", "kept"),
+    [
+        (_SQUARE, _SQUARE, True),
+        (_SQUARE, _NOTCHED, False),
+        (_PIXELS, _PIXELS, True),
+        (_PIXELS, outlines.trace(_PIXELS), True),
+        (_NOTCHED, outlines.fill(_NOTCHED, 20, 20), True),
+        (_NOTCHED, _PIXELS, False),
+        (_PIXELS, None, True),
+        (None, _PIXELS, True),
+    ],
+    ids=["outline", "changed outline", "pixels", "as outline", "as pixels", "changed pixels", "mask lost", "mask drawn"],
+)
+def test_a_changed_mask_is_a_nudge_whatever_form_its_format_gave_it(drafted: Mask | None, came_back: Mask | None, kept: bool) -> None:
+    draft, reviewed = (replace(_draft(), mask=mask) for mask in (drafted, came_back))
+    assert _counts(compare([draft], [reviewed], 20, 20)) == (int(kept), int(not kept), 0, 0, 0)
+    [back] = provenance([draft], [reviewed], 20, 20)
+    assert back.source == ("human-confirmed" if kept else "human") and back.mask == came_back
+
+
+def test_a_mask_that_nobody_touched_is_kept_though_its_box_was_made_anew() -> None:
+    draft, made_anew = replace(_draft(), mask=_PIXELS), Box("knot", 0.05, 0.1, 0.45, 0.5, mask=_PIXELS)
+    assert _counts(compare([draft], [made_anew], 20, 20)) == (1, 0, 0, 0, 0)
 
 
 def test_the_closest_pair_is_made_first() -> None:

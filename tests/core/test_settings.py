@@ -102,7 +102,7 @@ def test_every_setting_has_a_name_and_an_explanation() -> None:
         (HEAD + "[training]\niterations = 1.5", "training.iterations is 1.5, but must be a whole number"),
         (HEAD + "[training]\niterations = 0", "training.iterations is 0, but must lie between 1 and"),
         (HEAD + "[training]\nvertical_flip = 1", "training.vertical_flip is 1, but must be true or false"),
-        (HEAD + "[training]\nlearning_rate = nan", "training.learning_rate is nan, but must lie between"),
+        (HEAD + "[training]\nlearning_rate = nan", "training.learning_rate is nan, but must be 0, or lie between"),
         (HEAD + "[policy]\nclaim_days = inf", "policy.claim_days is inf, but must lie between"),
         (HEAD + '[policy]\nclaim_days = "3"', 'policy.claim_days is "3", but must be a number'),
         (HEAD + "[detector]\nlong_side = 500", "detector.long_side is 500, but must be a multiple of 32, such as 512"),

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from activelearning import table
+from activelearning import rle, table
 from activelearning.errors import FormatError
-from activelearning.labels import HUMAN, HUMAN_CONFIRMED, MODEL, Box, ImageLabels, Polygons, Review, Rle
+from activelearning.labels import HUMAN, HUMAN_CONFIRMED, MODEL, Box, ImageLabels, Polygons, Review
 from activelearning.layout import check_blob_name
 
 _text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
@@ -23,7 +23,7 @@ _ring = (
 _mask = (
     st.none()
     | st.builds(Polygons, st.lists(_ring, min_size=1, max_size=2).map(tuple))
-    | st.builds(Rle, st.text(max_size=20), st.integers(0, 9999), st.integers(0, 9999))
+    | st.builds(lambda runs: rle.from_runs(runs, 1, sum(runs)), st.lists(st.integers(1, 999), min_size=1, max_size=9))
 )
 _measures = st.dictionaries(st.sampled_from(table.MEASURES), st.floats(allow_nan=False, allow_infinity=False)).map(
     lambda found: tuple((name, found[name]) for name in table.MEASURES if name in found)
@@ -156,6 +156,28 @@ def test_a_table_without_the_columns_is_none(text: str) -> None:
         table.read_labels(text, "t")
 
 
+@pytest.mark.parametrize(
+    ("mask", "what"),
+    [
+        ('{"size":[5,5],"counts":"1"}', "do not fill its 5 × 5 pixels"),
+        ('{"size":[1000000,1000000],"counts":"0"}', "makes no sense"),
+        ('{"size":[-5,5],"counts":"0"}', "makes no sense"),
+        ('{"size":[1e999,5],"counts":"0"}', "neither polygons nor"),
+        ('{"size":[5,5],"counts":"é"}', "damaged"),
+        ("[[0,0,1,NaN,1,1]]", "not a number"),
+        ("[[0,0,1e999,0,1,1]]", "not a number"),
+        ("[[0,0,1,1]]", "at least three"),
+        ("[" * 100_000, "neither polygons nor"),
+    ],
+)
+def test_a_mask_that_makes_no_sense_is_named_and_the_others_are_kept(mask: str, what: str) -> None:
+    quoted = mask.replace('"', '""')
+    reading = table.read_labels(f'{HEADER},mask\n{GOOD},\na.jpg,knot,0.1,0.5,0.2,0.6,1,1,"{quoted}"\n', "t")
+    assert [labels.image for labels in reading.images] == ["good.jpg"]
+    [problem] = reading.problems
+    assert what in str(problem)
+
+
 def test_a_mask_longer_than_csv_usually_allows_is_read() -> None:
-    long = ImageLabels("a.jpg", 1, 1, (Box("knot", 0, 0, 1, 1, mask=Rle("x" * 300_000, 1, 1)),))
+    long = ImageLabels("a.jpg", 1, 1, (Box("knot", 0, 0, 1, 1, mask=rle.from_runs([1] * 300_000, 500, 600)),))
     assert table.read_labels(table.table_bytes([long]).decode(), "t").images == (long,)

@@ -24,7 +24,7 @@ PLACES = {
     "__STORE__": "https://account.blob.core.windows.net/photos",
     "__CLIENT_ID__": "00000000-0000-0000-0000-00000000000c",
     "__IDLE_MINUTES__": "10",
-    "__PACKAGE_URI__": "https://host.blob.core.windows.net/packages/activelearning-0.4.0-py3-none-any.whl",
+    "__PACKAGE_URI__": "https://host.blob.core.windows.net/packages/activelearning-0.5.0-py3-none-any.whl",
 }
 ENVIRONMENT = {"ACTIVELEARNING_STORE", "ACTIVELEARNING_QUEUE_PREFIX", "ACTIVELEARNING_SCALE_SETS", "AZURE_CLIENT_ID"}
 """The names that our programs read; besides these a machine sets only what belongs to its system."""
@@ -152,7 +152,7 @@ def install(machine: Path, **environment: str) -> subprocess.CompletedProcess[st
 
 def test_the_package_is_fetched_as_the_machine_and_installed_once(machine: Path) -> None:
     assert install(machine).returncode == 0
-    wheel = machine / "home" / "activelearning-0.4.0-py3-none-any.whl"
+    wheel = machine / "home" / "activelearning-0.5.0-py3-none-any.whl"
     (line,) = (machine / "pip").read_text().splitlines()
     assert line.split()[-3:] == ["--constraint", f"{machine}/home/constraints.txt", f"{wheel}[all]"]
     asked = [line.split()[-1] for line in (machine / "curl").read_text().splitlines()]

@@ -18,6 +18,7 @@ from tests.trainer.loops import World, hand_in
 from trainer import checkpoint, cli, detectors, machine, training
 from trainer.checkpoint import Checkpoint
 from trainer.machine import Machine, Notice, Watch
+from trainer.recipe import Plan
 from trainer.serve import Trainer, job_of, owner_on
 from trainer.weights import Weights
 
@@ -209,7 +210,7 @@ CONFIG = scenes.CONFIG
 def test_stopped_at_any_iteration_and_resumed_is_never_stopped(at: int) -> None:
     def train(**options: object) -> torch.nn.Module:
         model = detectors.build("compact", 2, seed=0)
-        return training.train(model, scenes.scenes(), CONFIG, iterations=6, learning_rate=2e-3, **options)  # type: ignore[arg-type]
+        return training.train(model, scenes.scenes(), CONFIG, Plan(6, 2e-3), **options)  # type: ignore[arg-type]
 
     saved: list[bytes] = []
 
@@ -232,7 +233,7 @@ def test_a_trainer_that_lost_its_lease_keeps_nothing() -> None:
     saved: list[Checkpoint] = []
     with pytest.raises(jobs.LeaseLost):
         model = detectors.build("compact", 2, seed=0)
-        training.train(model, scenes.scenes(), CONFIG, iterations=2, learning_rate=2e-3, on_checkpoint=saved.append, on_progress=lose)
+        training.train(model, scenes.scenes(), CONFIG, Plan(2, 2e-3), on_checkpoint=saved.append, on_progress=lose)
     assert saved == []
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from activelearning.formats import rle
+from activelearning import rle
 from activelearning.labels import Box, ImageLabels, Polygons, Review
 
 ODD = "abZ09 _-.äß漢🙂'\"&<>%;#?+@=(),[]{}!$~^|:"

@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from activelearning import outlines
 from activelearning.errors import FormatError
 from activelearning.formats import coco, cvat, voc, vott1, vott2, vott2_export, yolo
 from activelearning.labels import Box, ImageLabels, Polygons, Review, Rle
@@ -56,9 +57,11 @@ def test_vott2_holds_all_but_run_length_masks(images):
 
 @modest
 @given(masked_images)
-def test_vott2_turns_run_length_masks_into_boxes(images):
-    boxes_only = [strategies.without(image, mask=None) for image in images]
-    assert_alike([no_masks(image) for image in through(vott2.write, vott2.read, "project", images)], boxes_only)
+def test_vott2_turns_run_length_masks_into_outlines(images):
+    read = through(vott2.write, vott2.read, "project", images)
+    assert_alike([no_masks(image) for image in read], [no_masks(image) for image in images])
+    for image, original in zip(read, images, strict=True):
+        assert [box.mask and len(box.mask.rings) for box in image.boxes] == [box.mask and 1 for box in original.boxes]
 
 
 @modest
@@ -114,11 +117,20 @@ def test_yolo_holds_boxes_outlines_and_reviews(images):
 
 @modest
 @given(masked_images)
-def test_what_a_format_has_no_shape_for_becomes_its_box(images):
+def test_yolo_turns_run_length_masks_into_outlines(images):
     read = through(yolo.write, yolo.read, "labels", images)
     for image, original in zip(read, images, strict=True):
         kinds = [(type(box.mask), type(other.mask)) for box, other in zip(image.boxes, original.boxes, strict=True)]
-        assert all(kind == (type(None) if other is Rle else other) for kind, other in kinds)
+        assert all(kind == (Polygons if other is Rle else other) for kind, other in kinds)
+
+
+@modest
+@given(st.lists(strategies.corners(), min_size=2, max_size=3))
+def test_cvat_turns_outlines_of_several_rings_into_masks(corners):
+    rings = tuple((left, top, right, top, right, bottom, left, bottom) for left, top, right, bottom in corners)
+    image = replace(EMPTY, boxes=(Box("cat", 0, 0, 1, 1, mask=Polygons(rings)),))
+    [box] = through(cvat.write, cvat.read, "annotations.xml", [image])[0].boxes
+    assert box.mask == outlines.fill(Polygons(rings), 640, 480)
 
 
 def test_writers_refuse_a_file_that_is_there_with_other_content(tmp_path):

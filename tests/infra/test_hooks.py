@@ -12,7 +12,7 @@ from tests.infra.places import INFRA, ROOT
 HOOKS = INFRA / "hooks"
 AZD = {"AZURE_ENV_NAME": "al", "AZURE_LOCATION": "westeurope", "AZURE_SUBSCRIPTION_ID": "S", "TRAINER_SSH_PUBLIC_KEY": "ssh-ed25519 AAAA"}
 OUTPUTS = {
-    "ACTIVELEARNING_PACKAGE": "activelearning-0.4.0-py3-none-any.whl",
+    "ACTIVELEARNING_PACKAGE": "activelearning-0.5.0-py3-none-any.whl",
     "ACTIVELEARNING_PACKAGES_ACCOUNT": "sthost",
     "ACTIVELEARNING_PACKAGES_CONTAINER": "packages",
     "RETRY_SECONDS": "0",

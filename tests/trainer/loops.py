@@ -15,6 +15,7 @@ from activelearning.settings import TestSplit as Split
 from activelearning.store import Store
 from tests.clock import Clock
 from tests.trainer.scenes import CLASSES, SIZE, scene
+from trainer.means import Means
 from trainer.serve import Trainer
 
 SETTINGS = Settings(
@@ -36,6 +37,7 @@ class World:
     store: Store
     clock: Clock
     told: list[str] = field(default_factory=list)
+    means: Means = field(default_factory=Means)
     _numbers: Iterable[int] = field(default_factory=itertools.count)
 
     def settle(self) -> None:
@@ -50,7 +52,7 @@ class World:
     def trainer(self, store: Store) -> Trainer:
         """A new trainer process, so to say: another owner, the same clock."""
         number = next(iter(self._numbers))  # type: ignore[call-overload]
-        return Trainer(store, self.told.append, owner=f"trainer-{number}", clock=self.clock)
+        return Trainer(store, self.told.append, owner=f"trainer-{number}", clock=self.clock, means=self.means)
 
 
 def png(seed: int) -> bytes:

@@ -7,6 +7,7 @@ from torch import nn
 
 from activelearning.settings import Training
 from trainer import detectors, export, training
+from trainer.recipe import Plan
 from trainer.training import Example
 
 CLASSES = ("square", "bar")
@@ -44,7 +45,7 @@ def scenes(count: int = 8) -> tuple[Example, ...]:
 def trained() -> nn.Module:
     """A compact detector that has learned the eight scenes by heart."""
     model = detectors.build("compact", len(CLASSES), seed=0)
-    return training.train(model, scenes(), CONFIG, iterations=150, learning_rate=2e-3)
+    return training.train(model, scenes(), CONFIG, Plan(150, 2e-3))
 
 
 @cache

@@ -44,7 +44,7 @@ def test_no_detections_is_empty_and_can_be_filtered():
 
 def test_moved_clips_to_the_image_and_drops_what_lies_outside():
     found = _detections((0, 0, 1, 1), (0, 0, 1, 1), scores=(0.9, 0.8))
-    moved = found.moved(np.array([[-5, 10, 20, 300], [-9, -9, -1, 5]]), (100, 50))
+    moved = found.moved(lambda _: np.array([[-5, 10, 20, 300], [-9, -9, -1, 5]]), (100, 50))
     assert moved.xyxy.tolist() == [[0, 10, 20, 50]]
     assert moved.confidence.tolist() == pytest.approx([0.9])
 

@@ -66,7 +66,7 @@ def test_the_embedding_is_the_mean_of_each_pyramid_level_and_features_are_those_
     outputs = dict(zip(compact.outputs, open_session(scenes.onnx()).run(None, {INPUT: batch()} | MASKS), strict=True))
     model = scenes.trained()
     with torch.inference_mode():
-        levels = model.pyramid(model.backbone((torch.from_numpy(batch()) - model.mean) / model.std))
+        levels = model.pyramid(model.backbone((torch.from_numpy(batch()) - model.mean) / model.std)[1:])
         features = torch.cat([model.class_tower(level, number).flatten(2) for number, level in enumerate(levels)], 2)
     embedding = np.concatenate([level.numpy().mean((2, 3)) for level in levels], 1)
     assert outputs[EMBEDDING] == pytest.approx(embedding, rel=1e-3, abs=1e-4)
@@ -80,7 +80,7 @@ def test_features_follow_each_detection_through_suppression_and_out_to_the_image
     for row in range(len(found)):
         point = int(np.abs(1 / (1 + np.exp(-outputs[0][0].astype(float))) - found.class_scores[row]).sum(1).argmin())
         assert np.array_equal(found.features[row], outputs[5][0][:, point])
-    moved = found.moved(found.xyxy * 2, (256, 192))
+    moved = found.moved(lambda corners: corners * 2, (256, 192))
     assert moved.features is not None and np.array_equal(moved.features, found.features)
     assert found[1:].features is not None and len(found[1:].features) == len(found) - 1
 

@@ -1,15 +1,18 @@
 import contextlib
 import io
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from activelearning.errors import UserError
-from activelearning.labels import Box, ImageLabels
+from activelearning.labels import Box, ImageLabels, Polygons, Rle
+from trainer import run_lengths
 from trainer.detections import Detections, no_detections
 from trainer.evaluation import Metrics, evaluate
-from trainer.ground_truth import GroundTruth, ground_truth
+from trainer.ground_truth import GroundTruth, ground_truth, with_masks
+from trainer.masks import RleMasks
 
 CLASSES = ("cat", "dog", "owl")
 BOX = (10, 10, 110, 110)
@@ -147,17 +150,21 @@ def _box(random: np.random.Generator) -> np.ndarray:
 
 
 def _pycocotools(truths: list[GroundTruth], found: list[Detections]) -> dict[str, float]:
+    boxes = _dataset([(one.xyxy, one.class_id, np.ones(len(one.class_id))) for one in truths])
+    return _summarised(boxes, _dataset([(one.xyxy, one.class_id, one.confidence) for one in found]), "bbox")
+
+
+def _summarised(objects: dict[str, list[dict[str, object]]], results: dict[str, list[dict[str, object]]], kind: str) -> dict[str, float]:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
         truth, result = COCO(), COCO()
-        truth.dataset = _dataset([(one.xyxy, one.class_id, np.ones(len(one.class_id))) for one in truths])
-        result.dataset = _dataset([(one.xyxy, one.class_id, one.confidence) for one in found])
+        truth.dataset, result.dataset = objects, results
         truth.createIndex()
         result.createIndex()
-        evaluation = COCOeval(truth, result, "bbox")
+        evaluation = COCOeval(truth, result, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -174,7 +181,7 @@ def _dataset(images: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> dict[st
     for number, box in enumerate(boxes, 1):
         box |= {"id": number, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0}
     return {
-        "images": [{"id": image} for image in range(len(images))],
+        "images": [{"id": image, "width": 160, "height": 120} for image in range(len(images))],
         "annotations": boxes,
         "categories": [{"id": one} for one in range(3)],
     }
@@ -204,3 +211,83 @@ def test_a_class_that_the_project_lacks_is_named():
 def test_a_figure_that_does_not_exist_is_a_key_error():
     with pytest.raises(KeyError):
         Metrics((), (), 0).value("ap")
+
+
+def _blob(random: np.random.Generator, box: np.ndarray) -> np.ndarray:
+    """An ellipse in a box of an image of 160 × 120."""
+    rows, columns = np.mgrid[:120, :160]
+    (left, top), (right, bottom) = box[:2], box[2:]
+    x, y = (columns + 0.5 - (left + right) / 2) / (right - left) * 2, (rows + 0.5 - (top + bottom) / 2) / (bottom - top) * 2
+    return np.asarray(x**2 + y**2 <= random.uniform(0.6, 1))
+
+
+def _random_masks(seed: int) -> tuple[list[GroundTruth], list[Detections]]:
+    random = np.random.default_rng(seed)
+    truths, found = [], []
+    for _ in range(10):
+        count = int(random.integers(0, 5))
+        corners = random.integers(0, 60, (count, 2))
+        boxes = np.concatenate([corners, corners + random.integers(10, 55, (count, 2))], 1).astype(float)
+        near = np.concatenate([boxes + random.normal(0, 2, boxes.shape), boxes[:1] + 30])
+        near = near[(near[:, 2:] > near[:, :2] + 1).all(1)]
+        labels = random.integers(0, 2, count)
+        drawn = tuple(run_lengths.of_pixels(_blob(random, box)) for box in boxes)
+        truths.append(GroundTruth(boxes.astype(np.float32), labels, drawn))
+        one = _found(*((int(random.integers(0, 2)), float(random.uniform(0.1, 1)), tuple(box)) for box in near))
+        found.append(replace(one, masks=RleMasks(tuple(run_lengths.of_pixels(_blob(random, box)) for box in one.xyxy))))
+    return truths, found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mask_figures_equal_those_of_pycocotools(seed):
+    truths, found = _random_masks(seed)
+    # a tenth of the objects lack a mask: pycocotools passes over crowds
+    truths = [replace(one, masks=tuple(None if (number + seed) % 10 == 9 else m for m in one.masks)) for number, one in enumerate(truths)]
+    metrics = evaluate(truths, found, CLASSES)
+    for name, expected in _pycocotools_masks(truths, found).items():
+        # theirs says -1 where there is nothing to find
+        assert metrics.value(f"mask_{name}") == (None if expected == -1 else pytest.approx(expected, abs=1e-6)), name
+    assert metrics.value("ap50") > 0
+
+
+def _pycocotools_masks(truths: list[GroundTruth], found: list[Detections]) -> dict[str, float]:
+    from pycocotools import mask as coco
+
+    boxes = _dataset([(one.xyxy, one.class_id, np.ones(len(one.class_id))) for one in truths])
+    for drawn, keys in zip((mask for one in truths for mask in one.masks), boxes["annotations"], strict=True):
+        x, y, w, h = keys["bbox"]
+        ring = [x, y, x + w, y, x + w, y + h, x, y + h]
+        region = coco.frPyObjects([ring], 120, 160)[0] if drawn is None else {"size": [120, 160], "counts": drawn.counts.encode()}
+        keys |= {"segmentation": region, "area": float(coco.area(region)), "iscrowd": int(drawn is None)}
+    results = _dataset([(one.xyxy, one.class_id, one.confidence) for one in found])
+    for drawn, keys in zip((mask for one in found for mask in one.masks.each), results["annotations"], strict=True):
+        region = {"size": [120, 160], "counts": drawn.counts.encode()}
+        keys |= {"segmentation": region, "area": float(coco.area(region))}
+    return _summarised(boxes, results, "segm")
+
+
+def test_masks_are_not_judged_where_there_are_none():
+    truths, found = _random_masks(0)
+    names = {row.name for row in evaluate(truths, [replace(one, masks=None) for one in found], CLASSES).rows}
+    assert not any(name.startswith("mask") for name in names)
+    assert "mask_ap_small" in {row.name for row in evaluate(truths, found, CLASSES).rows}
+
+
+def test_an_object_without_a_mask_is_neither_found_nor_missed():
+    whole = run_lengths.of_pixels(np.ones((8, 8), bool))
+    truth = GroundTruth(np.array([[0, 0, 8, 8]] * 2, np.float32), np.array([0, 1]), (None, whole))
+    one = replace(_found((0, 0.9, (0, 0, 8, 8)), (1, 0.9, (0, 0, 8, 8))), masks=RleMasks((whole, whole)))
+    metrics = evaluate([truth], [one], CLASSES)
+    assert metrics.value("mask_ap", "dog") == 1 and metrics.value("mask_ap", "cat") is None
+    assert [row.support for row in metrics.rows if (row.name, row.label) == ("mask_ap", "cat")] == [0]
+
+
+def test_damaged_masks_count_as_none_and_others_are_brought_to_the_image_s_size():
+    small = run_lengths.of_pixels(np.eye(4, dtype=bool))
+    outline = Polygons(((0.25, 0.25, 0.75, 0.25, 0.75, 0.75, 0.25, 0.75), (1e30, -1e30, 1, 0.5, 0.5, 0.5)))
+    masks = (small, Rle("oooo", 9, 9), Rle("1", 10**6, 10**6), outline, None, Rle("1", 1, 1))
+    labels = ImageLabels("a/b.jpg", 8, 8, tuple(Box("cat", 0, 0, 1, 1, mask=mask) for mask in masks))
+    truth = with_masks(labels, CLASSES, (8, 8))
+    assert truth.without_mask == 4
+    assert (run_lengths.pixels(truth.masks[0]) == np.eye(4, dtype=bool).repeat(2, 0).repeat(2, 1)).all()
+    assert run_lengths.pixels(truth.masks[3])[2:6, 2:6].all()

@@ -108,7 +108,7 @@ def test_blobs_below_a_prefix_are_copied_and_gone_afterwards() -> None:
 def test_a_prefix_without_weights_is_said() -> None:
     store = open_store("memory:")
     store.labels.create("weights/cells/model.bin", b"pickle")
-    with pytest.raises(UserError, match=r"no weights \(\*\.safetensors\) below 'weights/cells/'"):
+    with pytest.raises(UserError, match=r"no weights \(\*\.safetensors, \*\.pth\) below 'weights/cells/'"):
         fetch("blob:weights/cells", store=store)
 
 

@@ -199,8 +199,18 @@ def test_regions_of_a_model_in_training_are_refused():
         two_stage.propose(attenuated().train(), tiny.images())
 
 
-def test_a_mask_head_and_an_unknown_likelihood_are_refused():
-    with pytest.raises(ValueError, match="mask or keypoint head"):
-        AttenuatedRoIHeads(tiny.mask_rcnn().roi_heads, "laplace", 0.1)
+def test_with_a_mask_head_its_loss_is_that_of_torchvision():
+    plain, model = tiny.mask_rcnn(), tiny.mask_rcnn()
+    model.roi_heads = AttenuatedRoIHeads(model.roi_heads, "laplace", 0.0)
+    expected, losses = tiny.losses(plain), tiny.losses(model)
+    assert losses.keys() == expected.keys()
+    for name in losses.keys() - {"loss_box_reg"}:
+        assert losses[name].item() == expected[name].item()
+    assert losses["loss_mask"] > 0
+
+
+def test_a_keypoint_head_and_an_unknown_likelihood_are_refused():
+    with pytest.raises(ValueError, match="keypoint head"):
+        AttenuatedRoIHeads(tiny.faster_rcnn(tiny.KeypointRCNN).roi_heads, "laplace", 0.1)
     with pytest.raises(KeyError, match="cauchy"):
         AttenuatedRoIHeads(tiny.faster_rcnn().roi_heads, "cauchy", 0.1)

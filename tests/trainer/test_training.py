@@ -16,19 +16,21 @@ from trainer.checkpoint import Checkpoint
 from trainer.detectors import compact, pad_targets
 from trainer.evaluation import evaluate
 from trainer.ground_truth import GroundTruth
+from trainer.recipe import Plan, Recipe
 from trainer.training import Example, train
 from trainer.weights import Weights, warm_start, weights_of
 
 CONFIG = replace(scenes.CONFIG, checkpoint_every=2)
+PLAN = Plan(6, 2e-3)
 
 
 def _model() -> nn.Module:
     return detectors.build("compact", 2, seed=0)
 
 
-def _train(examples=None, config=CONFIG, iterations=6, learning_rate=2e-3, **options) -> nn.Module:
+def _train(examples=None, config=CONFIG, plan=PLAN, **options) -> nn.Module:
     examples = scenes.scenes() if examples is None else examples
-    return train(_model(), examples, config, iterations=iterations, learning_rate=learning_rate, **options)
+    return train(_model(), examples, config, plan, **options)
 
 
 def _same(first: nn.Module, second: nn.Module) -> bool:
@@ -74,17 +76,17 @@ def test_what_on_checkpoint_raises_stops_the_run():
 
 
 def test_another_seed_gives_other_weights():
-    assert not _same(_train(iterations=2), _train(iterations=2, config=replace(CONFIG, seed=1)))
+    assert not _same(_train(plan=Plan(2, 2e-3)), _train(plan=Plan(2, 2e-3), config=replace(CONFIG, seed=1)))
 
 
 def test_a_model_comes_back_ready_to_predict():
-    assert not _train(iterations=1).training
+    assert not _train(plan=Plan(1, 2e-3)).training
 
 
 @pytest.mark.parametrize("examples", [scenes.scenes()[:1], (scenes.scene(0, objects=0),), (scenes.scene(0, objects=0), scenes.scene(1))])
 def test_few_images_and_images_without_objects_train(examples):
     losses = []
-    _train(examples, iterations=2, on_progress=lambda progress: losses.append(sum(progress.losses.values())))
+    _train(examples, plan=Plan(2, 2e-3), on_progress=lambda progress: losses.append(sum(progress.losses.values())))
     assert np.isfinite(losses).all()
 
 
@@ -95,21 +97,21 @@ def test_no_images_is_an_error():
 
 def test_a_diverging_run_says_what_to_do():
     with pytest.raises(UserError, match=r"diverged at iteration \d+ .* lower the learning rate"):
-        _train(learning_rate=1e30)
+        _train(plan=Plan(6, 1e30))
 
 
 def test_a_run_with_a_validation_share_resumes_into_the_very_same_weights():
-    examples, config = scenes.scenes(12), replace(CONFIG, validation_share=0.25)
+    examples, plan = scenes.scenes(12), Plan(12, 2e-3, validation_share=0.25)
     saved, ends = [], []
-    whole = _train(examples, config, 12, on_checkpoint=lambda one: saved.append(one.to_bytes()), on_progress=ends.append)
+    whole = _train(examples, CONFIG, plan, on_checkpoint=lambda one: saved.append(one.to_bytes()), on_progress=ends.append)
     assert ends[-1].iteration == ends[-1].iterations
     for one in saved:
-        assert _same(_train(examples, config, 12, checkpoint=checkpoint.read(one)), whole)
+        assert _same(_train(examples, CONFIG, plan, checkpoint=checkpoint.read(one)), whole)
 
 
 def test_a_checkpoint_of_an_older_version_is_known_as_such():
     saved = []
-    _train(iterations=4, on_checkpoint=saved.append)
+    _train(plan=Plan(4, 2e-3), on_checkpoint=saved.append)
     old = io.BytesIO()
     torch.save({name: getattr(saved[0], name) for name in ("iteration", "model", "average", "optimizer")}, old)
     assert checkpoint.read(old.getvalue()) is None
@@ -117,10 +119,9 @@ def test_a_checkpoint_of_an_older_version_is_known_as_such():
 
 
 def test_a_run_that_learns_nothing_more_ends_before_its_budget():
-    examples, config = scenes.scenes(12), replace(CONFIG, validation_share=0.25)
     ends = []
     # with hardly any learning rate the loss cannot fall
-    _train(examples, config, 60, 1e-9, small_share=0.0, on_progress=lambda progress: ends.append(progress.iteration))
+    _train(scenes.scenes(12), CONFIG, Plan(60, 1e-9, 0.0, 0.25), on_progress=lambda progress: ends.append(progress.iteration))
     assert 5 < len(ends) < 30
 
 
@@ -133,11 +134,35 @@ def test_validation_images_are_not_learned_from_until_the_rate_falls(monkeypatch
         return list(drawn(*arguments))
 
     monkeypatch.setattr(training.sampling, "batch_indices", note)
-    _train(scenes.scenes(12), replace(CONFIG, validation_share=0.25, batch_size=12), iterations=20)
+    _train(scenes.scenes(12), replace(CONFIG, batch_size=12), Plan(20, 2e-3, validation_share=0.25))
     watched = set(training.sampling.watched([1.0] * 12, 0.25, CONFIG.seed))
     assert len(watched) == 3
     assert not watched & set().union(*seen[:14])
     assert watched <= set().union(*seen[14:])
+
+
+def test_multi_scale_draws_a_size_for_each_iteration_and_no_other_shape():
+    sizes = [training.scaled_size((320, 256), 0.25, 7, iteration) for iteration in range(200)]
+    assert sizes == [training.scaled_size((320, 256), 0.25, 7, iteration) for iteration in range(200)]
+    assert {width for width, _ in sizes} == {256, 288, 320, 352, 384}
+    assert {height for _, height in sizes} == {192, 224, 256, 288, 320}
+    assert all(abs(width / height - 1.25) < 0.15 for width, height in sizes)
+    assert {training.scaled_size((32, 32), 0.5, 7, iteration) for iteration in range(9)} <= {(32, 32), (64, 64)}
+    assert training.scaled_size((320, 256), 0.0, 7, 1) == (320, 256)
+
+
+def test_a_run_of_many_sizes_and_collages_resumes_into_the_very_same_weights():
+    saved, plan = [], Plan(6, 2e-3, recipe=Recipe(multi_scale=0.4, mosaic=0.5, copy_paste=0.5))
+    whole = _train(plan=plan, on_checkpoint=lambda one: saved.append(one.to_bytes()))
+    assert not _same(whole, _train())
+    assert all(_same(_train(plan=plan, checkpoint=checkpoint.read(one)), whole) for one in saved)
+
+
+def test_a_checkpoint_of_another_network_is_said_to_be_one():
+    saved = []
+    _train(on_checkpoint=saved.append)
+    with pytest.raises(UserError, match=r"checkpoint is of another network than project\.toml asks for now; delete it"):
+        train(detectors.build("compact", 3, seed=0), scenes.scenes(), CONFIG, PLAN, checkpoint=saved[0])
 
 
 def test_an_example_of_the_wrong_kind_is_refused():
@@ -232,7 +257,7 @@ def test_a_foreign_file_is_not_executed():
 
 def test_progress_tells_each_iteration_and_its_losses():
     seen = []
-    _train(iterations=2, on_progress=seen.append)
+    _train(plan=Plan(2, 2e-3), on_progress=seen.append)
     assert [(one.iteration, one.iterations) for one in seen] == [(1, 2), (2, 2)]
     assert set(seen[0].losses) == {"classes", "boxes", "sides"}
     assert isinstance(seen[0], training.Progress)

@@ -25,7 +25,7 @@ if importlib.util.find_spec("torchvision") is None:
 if not _operators_load():
     pytest.skip("torchvision is installed, but its operators do not load with this build of torch", allow_module_level=True)
 
-from torchvision.models.detection import FasterRCNN, MaskRCNN, RetinaNet  # noqa: E402
+from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet  # noqa: E402, F401
 from torchvision.models.detection.anchor_utils import AnchorGenerator  # noqa: E402, F401
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone  # noqa: E402
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor  # noqa: E402, F401
@@ -45,11 +45,13 @@ def images() -> list[Tensor]:
 
 
 def targets() -> list[dict[str, Tensor]]:
-    """Of those images: two objects, and none."""
+    """Of those images: two objects, as large as their boxes, and none."""
     boxes = torch.tensor([[8.0, 8, 40, 40], [48, 16, 88, 56]])
+    masks = torch.zeros(2, SIZE[1], SIZE[0], dtype=torch.bool)
+    masks[0, 8:40, 8:40] = masks[1, 16:56, 48:88] = True
     return [
-        {"boxes": boxes, "labels": torch.tensor([1, 2])},
-        {"boxes": boxes[:0], "labels": torch.zeros(0, dtype=torch.long)},
+        {"boxes": boxes, "labels": torch.tensor([1, 2]), "masks": masks},
+        {"boxes": boxes[:0], "labels": torch.zeros(0, dtype=torch.long), "masks": masks[:0]},
     ]
 
 

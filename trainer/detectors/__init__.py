@@ -31,6 +31,7 @@ _SIZES = ("nano", "small", "medium", "large")
 _BACKBONES = ("resnet50", "regnet", "convnext")
 _MODULES = {
     "trainer.detectors.compact": ("compact",),
+    "trainer.detectors.compact_seg": ("compact-seg",),
     "trainer.detectors.rfdetr": (*(f"rfdetr-{size}" for size in _SIZES), *(f"rfdetr-seg-{size}" for size in _SIZES)),
     "trainer.detectors.dfine": tuple(f"dfine-{size}" for size in (*_SIZES, "xlarge")),
     "trainer.detectors.rtdetrv2": tuple(f"rtdetrv2-r{depth}" for depth in (18, 34, 50, 101)),
@@ -48,7 +49,7 @@ class Targets:
     """The objects of B images, padded to the largest number G.
 
     `boxes` (B, G, 4) input pixel corners xmin, ymin, xmax, ymax; `labels` (B, G) int64; `valid` (B, G) bool, False for padding; `masks`
-    (B, G, H, W) bool over the input, None where only boxes are learned.
+    (B, G, H, W) bool over the input, None where only boxes are learned; an object whose mask is empty has none, so only its box is learned.
     """
 
     boxes: Tensor
@@ -63,7 +64,12 @@ class Targets:
 
 
 class Detector(Protocol):
-    """A model of a family, an `nn.Module`; `model(images, *masks)` is what is exported."""
+    """A model of a family, an `nn.Module`; `model(images, *masks)` is what is exported.
+
+    It may also have `backbone_layers`, prefixes of its parameters' names from the layer next to the image to the top of the backbone, for
+    recipes that let these learn slower (`trainer.optimizer`), and `losses_per_object = True` where its losses are divided by the number of
+    objects in the batch, not of images, for a batch that is learned in parts (`trainer.accumulation`).
+    """
 
     class_layers: tuple[str, ...]
     """Names of the sub-modules that depend on the classes: a warm start with other classes leaves them fresh."""
@@ -147,7 +153,21 @@ def family(name: str) -> Family:
         if package not in _EXTRAS:
             raise
         raise UserError(f"detector '{name}' needs {package}: pip install 'activelearning[{_EXTRAS[package]}]'") from error
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        raise UserError(f"detector '{name}' needs torchvision, and the one here was built for another torch: install both anew") from error
     return found
+
+
+def check_task(name: str, task: str) -> None:
+    """Raise `UserError` where what the family draws is not what the project's people draw."""
+    draws = family(name).draws
+    if draws != task:
+        raise UserError(
+            f"detector '{name}' draws {draws}, and the project's task is \"{task}\": "
+            f'choose another detector.family (`trainer families` lists what each draws), or set task = "{draws}"'
+        )
 
 
 def build(

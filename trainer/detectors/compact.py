@@ -26,11 +26,14 @@ outputs = ("logits", "distances", "log_stds", "sampled_logits", "sampled_distanc
 
 _WIDTHS = (24, 32, 64, 128, 192)
 _DEPTHS = (1, 2, 2, 1)
-_CHANNELS = 64
+FINEST = _WIDTHS[1]
+"""Channels of the backbone's finest features, at stride 4."""
+CHANNELS = 64
+"""Channels of each level of the pyramid."""
 _TOWER_DEPTH = 2
 _DROPOUT = 0.1
 
-masks = {"class_masks": _CHANNELS, "box_masks": _CHANNELS}
+masks = {"class_masks": CHANNELS, "box_masks": CHANNELS}
 dropout = _DROPOUT
 
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -64,8 +67,8 @@ class CompactDetector(nn.Module):
         self.class_tower = _Tower()
         self.box_tower = _Tower()
         self.dropout = nn.Dropout2d(_DROPOUT)
-        self.classify = nn.Conv2d(_CHANNELS, classes, 1)
-        self.regress = nn.Conv2d(_CHANNELS, 8, 1)
+        self.classify = nn.Conv2d(CHANNELS, classes, 1)
+        self.regress = nn.Conv2d(CHANNELS, 8, 1)
         self.level_scale = nn.Parameter(torch.zeros(len(STRIDES)))
         # beside the weights, so that it is known what their scales mean whatever the settings say by then
         self.register_buffer("log_std_of_scale", torch.tensor(box_likelihood.LOG_STD_OF_SCALE[likelihood]))
@@ -82,7 +85,11 @@ class CompactDetector(nn.Module):
         distances (B, T, A, 4) under each of them; then, of no mask, what tells the classes apart at each point, features (B, 64, A), and
         the image embedding (B, 192), the mean of each pyramid level."""
         levels = self._levels(images)
-        features = self._features(levels)
+        return self._told(levels, self._features(levels), class_masks, box_masks)
+
+    def _told(
+        self, levels: Sequence[Tensor], features: list[tuple[Tensor, Tensor]], class_masks: Tensor | None, box_masks: Tensor | None
+    ) -> tuple[Tensor, ...]:
         logits, distances, log_scales = self._heads(features)
         plain = logits, distances, log_scales + self.log_std_of_scale
         if class_masks is None or box_masks is None:
@@ -100,15 +107,20 @@ class CompactDetector(nn.Module):
     def losses(self, images: Tensor, targets: Targets) -> Mapping[str, Tensor]:
         """Varifocal, GIoU and likelihood terms; see `compact_loss`."""
         logits, distances, log_scales = self._heads(self._features(self._levels(images)))
-        centres, strides = grid(images.shape[3], images.shape[2])
+        points = points_of(images)
         with torch.autocast(images.device.type, enabled=False):
-            points = compact_loss.Points(torch.from_numpy(centres).to(images.device), torch.from_numpy(strides).to(images.device))
-            return compact_loss.losses(logits, distances, log_scales, points, targets, self.likelihood)
+            assigned = compact_loss.assigned_now(logits, distances, points, targets)
+            return compact_loss.losses(logits, distances, log_scales, points, targets, assigned, self.likelihood)
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         """The feature pyramid, (B, 64, h, w) each."""
-        levels: list[Tensor] = self.pyramid(self.backbone(torch.addcmul(-self.mean / self.std, images, 1 / self.std)))
+        levels: list[Tensor] = self.pyramid(self._seen(images)[1:])
         return levels
+
+    def _seen(self, images: Tensor) -> list[Tensor]:
+        """What the backbone makes of images (B, 3, H, W), RGB 0..255."""
+        seen: list[Tensor] = self.backbone(torch.addcmul(-self.mean / self.std, images, 1 / self.std))
+        return seen
 
     def _features(self, levels: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """What the last layers get, for classes and for boxes, (B, 64, h, w) each, level by level."""
@@ -131,8 +143,7 @@ class CompactDetector(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *further)
 
     def _initialise(self) -> None:
-        for layer in (layer for layer in self.modules() if isinstance(layer, nn.Conv2d)):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        initialise_convolutions(self)
         for layer in (self.classify, self.regress):
             nn.init.normal_(layer.weight, std=0.01)
         # nearly all points are background at first, else their loss drowns the rest (RetinaNet's prior of 0.01)
@@ -141,14 +152,26 @@ class CompactDetector(nn.Module):
         nn.init.constant_(self.regress.bias[:4], math.log(3))
 
 
+def initialise_convolutions(module: nn.Module) -> None:
+    """Draw the weights of all convolutions within (He et al. 2015)."""
+    for layer in (layer for layer in module.modules() if isinstance(layer, nn.Conv2d)):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
+def points_of(images: Tensor) -> compact_loss.Points:
+    """The grid over images (B, 3, H, W), on their device."""
+    centres, strides = (torch.from_numpy(one).to(images.device) for one in grid(images.shape[3], images.shape[2]))
+    return compact_loss.Points(centres, strides)
+
+
 class _Backbone(nn.Module):
-    """Features (64, 128, 192 channels) at strides 8, 16 and 32."""
+    """Features (32, 64, 128, 192 channels) at strides 4, 8, 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _conv_norm(3, _WIDTHS[0], 3, stride=2)
+        self.stem = conv_norm(3, _WIDTHS[0], 3, stride=2)
         self.stages = nn.ModuleList(
-            nn.Sequential(_conv_norm(before, after, 3, stride=2), *(_Residual(after) for _ in range(depth)))
+            nn.Sequential(conv_norm(before, after, 3, stride=2), *(_Residual(after) for _ in range(depth)))
             for before, after, depth in zip(_WIDTHS, _WIDTHS[1:], _DEPTHS, strict=False)
         )
 
@@ -156,14 +179,14 @@ class _Backbone(nn.Module):
         features = [self.stem(images)]
         for stage in self.stages:
             features.append(stage(features[-1]))
-        return features[2:]
+        return features[1:]
 
 
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _conv_norm(channels, channels, 3)
-        self.second = nn.Sequential(*_conv_norm(channels, channels, 3)[:2])
+        self.first = conv_norm(channels, channels, 3)
+        self.second = nn.Sequential(*conv_norm(channels, channels, 3)[:2])
         # the block starts as the identity
         nn.init.zeros_(self.second[1].weight)
 
@@ -176,8 +199,8 @@ class _Pyramid(nn.Module):
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(_conv_norm(width, _CHANNELS, 1) for width in widths)
-        self.smooth = nn.ModuleList(_conv_norm(_CHANNELS, _CHANNELS, 3) for _ in widths)
+        self.lateral = nn.ModuleList(conv_norm(width, CHANNELS, 1) for width in widths)
+        self.smooth = nn.ModuleList(conv_norm(CHANNELS, CHANNELS, 3) for _ in widths)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         levels = [lateral(one) for lateral, one in zip(self.lateral, features, strict=True)]
@@ -191,8 +214,8 @@ class _Tower(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, bias=False) for _ in range(_TOWER_DEPTH))
-        self.norms = nn.ModuleList(nn.ModuleList(_norm(_CHANNELS) for _ in STRIDES) for _ in range(_TOWER_DEPTH))
+        self.convs = nn.ModuleList(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False) for _ in range(_TOWER_DEPTH))
+        self.norms = nn.ModuleList(nn.ModuleList(_norm(CHANNELS) for _ in STRIDES) for _ in range(_TOWER_DEPTH))
 
     def forward(self, features: Tensor, level: int) -> Tensor:
         for conv, norms in zip(self.convs, self.norms, strict=True):
@@ -211,7 +234,8 @@ def _masked(features: Tensor, weight: Tensor, bias: Tensor, masks: Tensor) -> Te
     return (product + bias[None, None, :, None]).transpose(2, 3).float()
 
 
-def _conv_norm(before: int, after: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def conv_norm(before: int, after: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """A convolution without bias, batch norm and ReLU."""
     conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, _norm(after), nn.ReLU(inplace=True))
 

@@ -28,19 +28,23 @@ def decode(outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings:
 
     A point may stand for several classes; non-maximum suppression works within a class. Spread and features follow each box through it.
     """
+    return [found for found, _ in decode_points(outputs, input_size, settings)]
+
+
+def decode_points(outputs: Sequence[np.ndarray], input_size: tuple[int, int], settings: Prediction) -> list[tuple[Detections, np.ndarray]]:
+    """The same, and the grid point (N,) that each detection stands at."""
     centres, strides = grid(*input_size)
     boxes = np.clip(_corners(centres, outputs[1]), 0, np.array([*input_size, *input_size], np.float32))
     images = zip(_sigmoid(outputs[0]), boxes, strict=True)
     kept = [_suppress(scores, corners, settings) for scores, corners in images]
     if len(outputs) == _WITHOUT_SAMPLES:
-        return [found for found, _ in kept]
+        return kept
+    spreads = [
+        _spread([output[image] for output in outputs[2:_FEATURES]], point, centres, strides) for image, (_, point) in enumerate(kept)
+    ]
+    features = [outputs[_FEATURES][image][:, point].T if len(outputs) > _FEATURES else None for image, (_, point) in enumerate(kept)]
     return [
-        replace(
-            found,
-            spread=_spread([output[image] for output in outputs[2:_FEATURES]], point, centres, strides),
-            features=outputs[_FEATURES][image][:, point].T if len(outputs) > _FEATURES else None,
-        )
-        for image, (found, point) in enumerate(kept)
+        (replace(found, spread=spread, features=seen), point) for (found, point), spread, seen in zip(kept, spreads, features, strict=True)
     ]
 
 

@@ -4,7 +4,6 @@ Task-aligned assignment (TOOD, Feng et al. 2021), varifocal classification (Zhan
 the likelihood of the four sides (`box_likelihood`). Shapes: B images, A grid points, C classes, G objects.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -39,14 +38,13 @@ class Assignment:
 
 
 def losses(
-    logits: Tensor, distances: Tensor, log_scales: Tensor, points: Points, targets: Targets, likelihood: str
-) -> Mapping[str, Tensor]:
+    logits: Tensor, distances: Tensor, log_scales: Tensor, points: Points, targets: Targets, assigned: Assignment, likelihood: str
+) -> dict[str, Tensor]:
     """The weighted terms `classes`, `boxes` and `sides`, each divided by the batch's sum of target scores (at least 1).
 
     `likelihood` is one of `settings.LIKELIHOODS`.
     """
-    boxes = torch.cat([points.centres - distances[..., :2], points.centres + distances[..., 2:]], -1)
-    assigned = assign(logits.detach().sigmoid(), boxes.detach(), points.centres, targets)
+    boxes = _corners(points, distances)
     norm = assigned.quality.sum().clamp(min=1)
     positive = assigned.positive
     weight = assigned.quality[positive]
@@ -59,6 +57,15 @@ def losses(
         "boxes": _BOX_WEIGHT * ((1 - giou(boxes[image, point], truth)) * weight).sum() / norm,
         "sides": _LIKELIHOOD_WEIGHT * (sides * weight).sum() / norm,
     }
+
+
+def assigned_now(logits: Tensor, distances: Tensor, points: Points, targets: Targets) -> Assignment:
+    """The assignment by what the points say now."""
+    return assign(logits.detach().sigmoid(), _corners(points, distances.detach()), points.centres, targets)
+
+
+def _corners(points: Points, distances: Tensor) -> Tensor:
+    return torch.cat([points.centres - distances[..., :2], points.centres + distances[..., 2:]], -1)
 
 
 @torch.no_grad()

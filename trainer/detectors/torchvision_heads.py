@@ -47,6 +47,16 @@ def masked_conv(features: Tensor, layers: Sequence[nn.Conv2d], masks: Tensor) ->
     return product.split([layer.out_channels for layer in layers], 2)
 
 
+def masked_patches(patches: Tensor, layers: Sequence[nn.Conv2d], masks: Tensor) -> tuple[Tensor, ...]:
+    """What `masked_conv` gives at N places alone, (N, T, K) of each layer, from the features that its kernel covers there, (N, P, F),
+    row by row, and channel masks (T, F); one matrix product."""
+    weight, bias = _joined(layers)
+    weight = weight.flatten(2).transpose(1, 2)
+    stacked = (masks[:, None, None] * weight).flatten(2).flatten(0, 1)
+    product = functional.linear(patches.flatten(1), stacked).unflatten(1, (-1, len(weight))) + bias
+    return product.split([layer.out_channels for layer in layers], 2)
+
+
 def _joined(layers: Sequence[nn.Linear] | Sequence[nn.Conv2d]) -> tuple[Tensor, Tensor]:
     # the bias is added after the features, so that no mask touches it
     biases = [layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers]

@@ -15,6 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead, RetinaNetRegressionHead
 
 from trainer.detectors.box_likelihood import LOG_STD_OF_SCALE, nll, soft_bounded
+from trainer.detectors.torchvision_graph import by_anchor
 from trainer.detectors.torchvision_heads import masked_conv
 
 
@@ -37,7 +38,7 @@ class AttenuatedRegressionHead(RetinaNetRegressionHead):
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Deltas and the logarithm of their scales (B, A, 4)."""
         towers = [self.conv(features) for features in levels]
-        deltas, log_scales = (torch.cat([_by_anchor(layer(one), 4) for one in towers], 1) for layer in (self.bbox_reg, self.log_scale))
+        deltas, log_scales = (torch.cat([by_anchor(layer(one), 4) for one in towers], 1) for layer in (self.bbox_reg, self.log_scale))
         return deltas, soft_bounded(log_scales.float())
 
     def compute_loss(
@@ -102,7 +103,7 @@ class RetinaNetSamples(nn.Module):
         classes, boxes = self.head.classification_head, self.head.regression_head
         (logits,) = masked_conv(classes.conv(features), [classes.cls_logits], class_masks)
         deltas, log_scales = masked_conv(boxes.conv(features), [boxes.bbox_reg, boxes.log_scale], box_masks)
-        return _by_anchor(logits, classes.num_classes), _by_anchor(deltas, 4), _by_anchor(log_scales, 4)
+        return by_anchor(logits, classes.num_classes), by_anchor(deltas, 4), by_anchor(log_scales, 4)
 
 
 @torch.no_grad()
@@ -117,9 +118,3 @@ def anchors(model: RetinaNet, input_size: tuple[int, int]) -> Tensor:
 def _levels(backbone: nn.Module, images: Tensor) -> list[Tensor]:
     features = backbone(images)
     return [features] if isinstance(features, Tensor) else list(features.values())
-
-
-def _by_anchor(outputs: Tensor, values: int) -> Tensor:
-    """From (..., anchors of a point · values, H, W) to (..., H · W · anchors of a point, values)."""
-    outputs = outputs.unflatten(-3, (-1, values))
-    return outputs.movedim((-2, -1), (-4, -3)).flatten(-4, -2)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from trainer.detectors.box_likelihood import LOG_STD_OF_SCALE, nll, soft_bounded
 from trainer.detectors.torchvision_heads import masked_linear
@@ -62,19 +62,21 @@ class AttenuatedPredictor(FastRCNNPredictor):
         """All three, of one pass with one dropout mask."""
         features = self.dropout(features.flatten(1))
         deltas, log_scales = (layer(features).unflatten(1, (-1, 4)) for layer in (self.bbox_pred, self.log_scale))
-        return BoxPrediction(self.cls_score(features), deltas, soft_bounded(log_scales.float()))
+        return BoxPrediction(self.cls_score(features).float(), deltas.float(), soft_bounded(log_scales.float()))
 
 
 class AttenuatedRoIHeads(RoIHeads):
     """The second stage that learns how far off its boxes are; `model.roi_heads = AttenuatedRoIHeads(model.roi_heads, ...)`.
 
-    It takes over the settings and modules of `plain`, but for the predictor, whose weights it copies: make the optimiser afterwards.
-    Raises ValueError of mask and keypoint heads.
+    It takes over the settings and modules of `plain`, a mask head too, but for the predictor, whose weights it copies: make the optimiser
+    afterwards. Raises ValueError of a keypoint head.
     """
 
     def __init__(self, plain: RoIHeads, kind: str, dropout: float) -> None:
-        if plain.has_mask() or plain.has_keypoint():
-            raise ValueError("the likelihood of boxes is for box heads: this model has a mask or keypoint head, which would not be trained")
+        if plain.has_keypoint():
+            raise ValueError(
+                "the likelihood of boxes is for box and mask heads: this model has a keypoint head, which would not be trained"
+            )
         super().__init__(
             plain.box_roi_pool,
             plain.box_head,
@@ -87,6 +89,9 @@ class AttenuatedRoIHeads(RoIHeads):
             plain.score_thresh,
             plain.nms_thresh,
             plain.detections_per_img,
+            plain.mask_roi_pool,
+            plain.mask_head,
+            plain.mask_predictor,
         )
         self.kind = kind
         # beside the weights, so that it is known what their scales mean whatever the settings say by then
@@ -102,10 +107,35 @@ class AttenuatedRoIHeads(RoIHeads):
         """As torchvision's: in training no detections and the losses by name, else the detections and no losses."""
         if not self.training:
             return super().forward(features, proposals, image_shapes, targets)
-        proposals, _, labels, truth = self.select_training_samples(proposals, targets)
+        proposals, matched, labels, truth = self.select_training_samples(proposals, targets)
         predicted = self.box_predictor.predict(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
         classes = functional.cross_entropy(predicted.logits, torch.cat(labels))
-        return [], {"loss_classifier": classes, "loss_box_reg": box_nll(self.kind, predicted, torch.cat(labels), torch.cat(truth))}
+        losses = {"loss_classifier": classes, "loss_box_reg": box_nll(self.kind, predicted, torch.cat(labels), torch.cat(truth))}
+        if self.has_mask() and targets:
+            losses["loss_mask"] = self._mask_loss(features, proposals, image_shapes, targets, labels, matched)
+        return [], losses
+
+    def _mask_loss(
+        self,
+        features: Mapping[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]],
+        labels: list[Tensor],
+        matched: list[Tensor],
+    ) -> Tensor:
+        """torchvision's, of the regions that are objects with a mask that is not empty; 0, and no statistics of nothing in the batch norms,
+        where there are none."""
+        drawn_of = [(target["masks"] != 0).flatten(1).any(1) for target in targets]
+        objects_at = [(one > 0).nonzero()[:, 0] for one in labels]
+        foreground = [at[has[to[at]]] for at, has, to in zip(objects_at, drawn_of, matched, strict=True)]
+        if not any(len(at) for at in foreground):
+            return proposals[0].new_zeros(())
+        regions, objects = ([one[at] for one, at in zip(parts, foreground, strict=True)] for parts in (proposals, matched))
+        drawn = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, regions, image_shapes)))
+        truths = [[target[name] for target in targets] for name in ("masks", "labels")]
+        loss: Tensor = maskrcnn_loss(drawn.float(), regions, *truths, objects)
+        return loss
 
 
 def box_nll(kind: str, predicted: BoxPrediction, labels: Tensor, truth: Tensor) -> Tensor:

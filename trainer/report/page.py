@@ -44,11 +44,17 @@ def _tiles(facts: Facts) -> Markup:
     tiles = [
         markup.tile("AP50", number("ap50", ap50[-1].value if ap50 else None, "figure")),
         markup.tile("AP", number("ap", ap[-1].value if ap else None, "figure")),
+        *_mask_tiles(facts),
         *_draft_tiles(facts),
         markup.tile("Labelled images", number("labelled_images", ap50[-1].labelled_images if ap50 else None, "count")),
         markup.tile("Test images", number("test_images", ap50[-1].test_images if ap50 else None, "count")),
     ]
     return element("dl", *tiles, class_="tiles")
+
+
+def _mask_tiles(facts: Facts) -> list[Markup]:
+    points = history.up_to(facts.run, history.curves(facts.performance, "mask_ap"))
+    return [markup.tile("Mask AP", number("mask_ap", points[-1].value, "figure"))] if points else []
 
 
 def _draft_tiles(facts: Facts) -> list[Markup]:

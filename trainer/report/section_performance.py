@@ -19,7 +19,8 @@ _FLAT = 0.005
 
 def section(facts: Facts) -> Section:
     """How good the model is."""
-    curves = {name: history.curves(facts.performance, metric) for name, metric in (("AP50", "ap50"), ("AP", "ap"))}
+    named = {name: history.curves(facts.performance, metric) for name, metric in _METRICS.items()}
+    curves = {name: curve for name, curve in named.items() if curve or not name.startswith("mask")}
     own = history.up_to(facts.run, curves["AP50"])
     if not own:
         return Section("performance", _TITLE, markup.absent("This run was not evaluated.", _REMEDY))
@@ -34,6 +35,7 @@ def section(facts: Facts) -> Section:
     return Section("performance", _TITLE, markup.join([_LEAD, figures, _class_table(weakest)]), (curve, classes))
 
 
+_METRICS = {"AP50": "ap50", "AP": "ap", "mask AP": "mask_ap"}
 _TITLE = "How good the model is"
 _REMEDY = "Give images to the test split, for example with “trainer repartition ./birds --test-percentage 0.2”; the next run is evaluated."
 _LEAD = markup.lead(

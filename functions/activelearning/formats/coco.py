@@ -12,8 +12,9 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from activelearning import rle, shapes
 from activelearning.errors import FormatError
-from activelearning.formats import archive, output, parsing, places, rle, shapes
+from activelearning.formats import archive, output, parsing, places
 from activelearning.labels import HUMAN, MODEL, Box, ImageLabels, Mask, Polygons, Problem, Reading, Review, Rle, box_from_pixels
 
 Keys = Mapping[str, object]

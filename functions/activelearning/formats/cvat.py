@@ -6,8 +6,8 @@ Source: CVAT 2.54's own exports, and the format's page in CVAT's manual. Boxes, 
 Provenance: CVAT's `source` is auto (a model's), manual (a person's), semi-auto (a model's, changed by a person) or file (imported,
 which wipes what it was). So our own word for it rides in the attribute `source`, believed where CVAT says auto or file.
 
-Cannot hold: outlines of several rings and masks of another size than the image (they become their box), a box other than its
-polygon's or mask's bounds, the confidence of a box whose source reads manual (CVAT fills in its default there).
+Cannot hold: outlines of several rings (they become masks), masks of another size than the image (they become their box), a box other than
+its polygon's or mask's bounds, the confidence of a box whose source reads manual (CVAT fills in its default there).
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,9 @@ from math import cos, radians, sin
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from activelearning import rle, shapes
 from activelearning.errors import FormatError
-from activelearning.formats import archive, parsing, places, rle, shapes
+from activelearning.formats import archive, parsing, places
 from activelearning.formats.cvat_write import REVIEWED_TAG, write
 from activelearning.labels import HUMAN, MODEL, Box, ImageLabels, Mask, Problem, Reading, Review, box_from_pixels
 
@@ -124,7 +125,7 @@ def _box(shape: Element, frame: ImageLabels, source: str, confidence: float | No
 
 def _plain_box(shape: Element, frame: ImageLabels) -> tuple[shapes.Corners, Mask | None]:
     left, top, right, bottom = (places.number(shape.get(key), key) for key in ("xtl", "ytl", "xbr", "ybr"))
-    (turn,) = places.finite([places.number(shape.get("rotation") or 0, "rotation")])
+    (turn,) = shapes.finite([places.number(shape.get("rotation") or 0, "rotation")])
     half_width = (abs(cos(radians(turn)) * (right - left)) + abs(sin(radians(turn)) * (bottom - top))) / 2
     half_height = (abs(sin(radians(turn)) * (right - left)) + abs(cos(radians(turn)) * (bottom - top))) / 2
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
@@ -135,7 +136,7 @@ def _plain_box(shape: Element, frame: ImageLabels) -> tuple[shapes.Corners, Mask
 def _polygon(shape: Element, frame: ImageLabels) -> tuple[shapes.Corners, Mask | None]:
     points = (shape.get("points") or "").split(";")
     ring = [places.number(value, "points") for point in points for value in _pair(point)]
-    return shapes.bounds([places.finite(ring)]), shapes.outline([ring], frame.width, frame.height)
+    return shapes.bounds([shapes.finite(ring)]), shapes.outline([ring], frame.width, frame.height)
 
 
 def _pair(point: str) -> list[str]:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement
 
+from activelearning import outlines, rle, shapes
 from activelearning.errors import FormatError
-from activelearning.formats import output, rle, shapes
+from activelearning.formats import output
 from activelearning.formats.colours import palette
-from activelearning.labels import HUMAN, Box, ImageLabels, Review, Rle
+from activelearning.labels import HUMAN, Box, ImageLabels, Polygons, Review, Rle
 
 REVIEWED_TAG = "reviewed"
 
@@ -79,14 +80,24 @@ def _shape(image: ImageLabels, box: Box) -> Element:
 
 def _geometry(image: ImageLabels, box: Box) -> tuple[str, dict[str, str]]:
     ring = shapes.single_ring(box)
-    # a mask of another size than its image would land in the wrong place
-    if isinstance(box.mask, Rle) and (box.mask.width, box.mask.height) == (image.width, image.height):
-        runs, crop = rle.to_crop(box.mask)
+    mask = _pixels(image, box)
+    if mask:
+        runs, crop = rle.to_crop(mask)
         place = dict(zip(("left", "top", "width", "height"), map(str, crop), strict=True))
         return "mask", {"rle": ", ".join(map(str, runs)), **place}
     if ring:
         return "polygon", {"points": _points(shapes.ring_pixels(ring, image))}
     return "box", dict(zip(("xtl", "ytl", "xbr", "ybr"), map(str, shapes.to_pixels(box, image)), strict=True))
+
+
+def _pixels(image: ImageLabels, box: Box) -> Rle | None:
+    """The mask as run lengths, where it is one, or an outline of several rings, for which CVAT has no other shape."""
+    if isinstance(box.mask, Polygons) and len(box.mask.rings) > 1:
+        filled = outlines.fill(box.mask, image.width, image.height)
+        return filled if len(rle.runs_of(filled)) > 1 else None
+    # a mask of another size than its image would land in the wrong place
+    fits = isinstance(box.mask, Rle) and (box.mask.width, box.mask.height) == (image.width, image.height)
+    return box.mask if fits and isinstance(box.mask, Rle) else None
 
 
 def _points(ring: Sequence[float]) -> str:

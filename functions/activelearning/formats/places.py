@@ -4,7 +4,6 @@ Rule: a check here raises a `UserError` with one sentence; `attempt` turns it in
 of what they found and of `Problem`s, in the file's order; `collect` makes a `Reading` of that.
 """
 
-import math
 import unicodedata
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import ParamSpec, TypeVar
@@ -157,11 +156,3 @@ def source(value: object, otherwise: str = HUMAN) -> str:
         return Box("-", 0, 0, 1, 1, source=str(value)).source
     except UserError:
         return otherwise
-
-
-def finite(values: Iterable[float]) -> tuple[float, ...]:
-    """The values, or `FormatError` if one is not a finite number."""
-    numbers = tuple(values)
-    if not all(math.isfinite(value) for value in numbers):
-        raise FormatError("a coordinate is not a number")
-    return numbers

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, SubElement
 
-from activelearning import layout
+from activelearning import layout, shapes
 from activelearning.errors import FormatError
-from activelearning.formats import archive, output, parsing, places, shapes
+from activelearning.formats import archive, output, parsing, places
 from activelearning.labels import HUMAN, Box, ImageLabels, Problem, Reading, Review, box_from_pixels
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")

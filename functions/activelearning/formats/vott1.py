@@ -10,9 +10,9 @@ size of an image without boxes. `confidence` and `source` ride as extra keys of 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from activelearning import layout
+from activelearning import layout, shapes
 from activelearning.errors import FormatError
-from activelearning.formats import output, parsing, places, shapes
+from activelearning.formats import output, parsing, places
 from activelearning.formats.colours import palette
 from activelearning.labels import Box, ImageLabels, Problem, Reading, Review, box_from_pixels
 

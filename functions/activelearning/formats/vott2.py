@@ -7,7 +7,8 @@ that has a file; when a person opens the image it sets the state to 2, or to 1 a
 both files. So opened and unopened drafts stay apart. Two traps: VoTT opens the last visited image, else the first, by itself when
 the project is opened; and renaming or deleting a tag sets state 2 on every asset that carries it, opened or not.
 
-Cannot hold: masks that are not one polygon (they become their box), the size of images that nobody measured.
+Cannot hold: run lengths (they become the outline of their largest part), outlines of several rings (they become their box), the size of
+images that nobody measured.
 """
 
 import re

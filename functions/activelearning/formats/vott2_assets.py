@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from urllib.parse import quote, unquote, urlsplit
 
+from activelearning import outlines, shapes
 from activelearning.errors import FormatError
-from activelearning.formats import output, places, shapes
+from activelearning.formats import output, places
 from activelearning.labels import Box, ImageLabels, Polygons, Problem, Review, box_from_pixels
 
 VERSION = "2.2.0"
@@ -105,7 +106,7 @@ def _box(region: Keys, tag: object, width: int, height: int, confidence: float |
 
 def _corners(region: Keys) -> shapes.Corners:
     if "boundingBox" not in region:
-        return shapes.bounds([places.finite(_points(region))])
+        return shapes.bounds([shapes.finite(_points(region))])
     box = places.record(region["boundingBox"])
     left, top, width, height = (places.number(box.get(key), key) for key in ("left", "top", "width", "height"))
     return left, top, left + width, top + height
@@ -145,7 +146,7 @@ def metadata_of(image: ImageLabels, asset: Keys) -> dict[str, object]:
 
 def _region(image: ImageLabels, box: Box, identity: str) -> dict[str, object]:
     xmin, ymin, xmax, ymax = shapes.to_pixels(box, image)
-    ring = shapes.single_ring(box)
+    ring = outlines.ring_of(box)
     corners: Sequence[float] = shapes.ring_pixels(ring, image) if ring else (xmin, ymin, xmax, ymin, xmax, ymax, xmin, ymax)
     points = [{"x": x, "y": y} for x, y in zip(corners[::2], corners[1::2], strict=True)]
     bounding = {"height": ymax - ymin, "width": xmax - xmin, "left": xmin, "top": ymin}

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
+from activelearning import shapes
 from activelearning.errors import FormatError
-from activelearning.formats import output, parsing, places, shapes
+from activelearning.formats import output, parsing, places
 from activelearning.formats import vott2_assets as assets
 from activelearning.formats.colours import palette
 from activelearning.formats.vott2_assets import Keys

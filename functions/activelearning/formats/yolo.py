@@ -4,8 +4,9 @@ Source: Darknet, Ultralytics' dataset pages, and CVAT's "YOLO 1.1" export. Label
 `images/`; class names are in `obj.names`, `classes.txt` or `data.yaml`. An empty file is a negative, a missing one an unopened image.
 Our own file `reviewed.txt` lists the reviewed images; without it all that have a file are reviewed.
 
-Cannot hold: confidences (a sixth column is read, but trainers choke on it, so it is not written), sources, image sizes, masks that
-are not one outline, a box other than its outline's bounds, two images that differ only in their file type.
+Cannot hold: confidences (a sixth column is read, but trainers choke on it, so it is not written), sources, image sizes, holes and all but
+the largest part of a run-length mask, outlines of several rings, a box other than its outline's bounds, two images that differ only in
+their file type.
 """
 
 import re
@@ -13,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from activelearning import layout
+from activelearning import layout, outlines, shapes
 from activelearning.errors import FormatError
-from activelearning.formats import archive, output, parsing, places, shapes, yolo_names
+from activelearning.formats import archive, output, parsing, places, yolo_names
 from activelearning.labels import Box, ImageLabels, Problem, Reading, Review, box_from_pixels
 
 SizeOf = Callable[[str], tuple[int, int]]
@@ -156,7 +157,7 @@ def _box(columns: Sequence[str], names: Sequence[str], confidence: float | None)
     label = yolo_names.name_at(names, places.whole(columns[0], "class"))
     numbers = [places.number(column, "coordinate") for column in columns[1:]]
     if len(columns) >= 7 and len(columns) % 2:
-        return box_from_pixels(label, shapes.bounds([places.finite(numbers)]), 1, 1, mask=shapes.outline([numbers], 1, 1))
+        return box_from_pixels(label, shapes.bounds([shapes.finite(numbers)]), 1, 1, mask=shapes.outline([numbers], 1, 1))
     if len(columns) not in (5, 6):
         raise FormatError(f"a row of {len(columns)} columns is neither a box nor an outline")
     x, y, width, height = numbers[:4]
@@ -178,6 +179,6 @@ def write(images: Sequence[ImageLabels], folder: Path, *, classes: Sequence[str]
 
 
 def _line(box: Box, names: Sequence[str]) -> str:
-    ring = shapes.single_ring(box)
+    ring = outlines.ring_of(box)
     centre = ((box.xmin + box.xmax) / 2, (box.ymin + box.ymax) / 2, box.xmax - box.xmin, box.ymax - box.ymin)
     return " ".join([str(names.index(box.label)), *(f"{value:.9f}" for value in ring or centre)]) + "\n"

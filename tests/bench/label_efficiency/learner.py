@@ -21,7 +21,7 @@ from activelearning import table
 from activelearning.labels import ImageLabels
 from activelearning.settings import Settings
 from tests.bench.label_efficiency.data import Dataset
-from trainer import detectors, drafts, shard_features, training, weights
+from trainer import detectors, drafts, recipe, shard_features, training, weights
 from trainer.assessment import for_evaluation
 from trainer.evaluation import evaluate
 from trainer.export import export
@@ -89,19 +89,13 @@ class Learner:
         if before:
             last = Weights.from_bytes(self._file(before, "pt").read_bytes())
             weights.warm_start(model, last, family, data.classes)
-        # a model that starts from another one watches nothing, as in the loop
-        share = 0.0 if before else settings.training.validation_share
-        config = replace(
-            settings.training, seed=seed * 1000 + len(labelled), threads=1, validation_share=share, checkpoint_every=10_000_000
-        )
+        config = replace(settings.training, seed=seed * 1000 + len(labelled), threads=1, checkpoint_every=10_000_000)
         steps: list[int] = []
         trained = training.train(
             model,
             [example(data.images[index], data.truth[index]) for index in sorted(labelled)],
             config,
-            iterations=config.warm_iterations if before else config.iterations,
-            learning_rate=config.warm_learning_rate if before else config.learning_rate,
-            small_share=0.0 if before else training.SMALL_SHARE,
+            recipe.plan(config, detectors.family(family).recipe, warm=bool(before)),
             on_progress=lambda progress: steps.append(progress.iteration),
         )
         return trained, len(steps)

@@ -5,9 +5,9 @@ Rule: coordinates inside are fractions; only here do they meet an image's width 
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from math import isfinite
 
 from activelearning.errors import FormatError
-from activelearning.formats import places
 from activelearning.labels import Box, ImageLabels, Polygons
 
 Corners = tuple[float, float, float, float]
@@ -22,7 +22,7 @@ def outline(rings: Iterable[Sequence[float]], width: float, height: float) -> Po
     """An outline from rings of x, y pixels; points outside the image are moved to its edge."""
     if not (width > 0 and height > 0):
         raise FormatError("an outline lies in an image of no size")
-    return Polygons(tuple(_fractions(places.finite(ring), width, height) for ring in rings))
+    return Polygons(tuple(_fractions(finite(ring), width, height) for ring in rings))
 
 
 def _fractions(ring: Sequence[float], width: float, height: float) -> tuple[float, ...]:
@@ -60,3 +60,11 @@ def measured(image: ImageLabels) -> ImageLabels:
     if image.boxes and not (image.width > 0 and image.height > 0):
         raise FormatError(f"image '{image.image}': its width and height are unknown; measure it before writing pixels")
     return image
+
+
+def finite(values: Iterable[float]) -> tuple[float, ...]:
+    """The values, or `FormatError` if one is not a finite number."""
+    numbers = tuple(values)
+    if not all(isfinite(value) for value in numbers):
+        raise FormatError("a coordinate is not a number")
+    return numbers

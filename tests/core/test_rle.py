@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as oracle
 
+from activelearning import rle
 from activelearning.errors import FormatError
-from activelearning.formats import rle
 from activelearning.labels import Rle
 
 modest = settings(max_examples=100, deadline=None)

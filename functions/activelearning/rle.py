@@ -4,13 +4,16 @@ COCO's runs go down the columns and begin with zeros (`maskApi.c`: rleToString, 
 rectangle inside the image, and begin with zeros too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from activelearning.errors import FormatError
 from activelearning.labels import Rle
 
 MAX_PIXELS = 2**27
 """Images above this many pixels are refused: a few bytes of run lengths could else claim any amount of memory."""
+
+MAX_SIDE = 2**17
+"""Images longer than this are refused too: work on masks goes column by column."""
 
 Crop = tuple[int, int, int, int]
 """left, top, width, height in pixels."""
@@ -62,9 +65,20 @@ def runs_of(mask: Rle) -> list[int]:
     return runs
 
 
-def _check(runs: Sequence[int], height: int, width: int) -> None:
-    if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+def checked(mask: Rle) -> Rle:
+    """The mask itself; `FormatError` where its runs do not fill its size."""
+    runs_of(mask)
+    return mask
+
+
+def check_size(width: int, height: int) -> None:
+    """`FormatError` for a size that no image has."""
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS):
         raise FormatError(f"a mask of {width} × {height} pixels makes no sense")
+
+
+def _check(runs: Sequence[int], height: int, width: int) -> None:
+    check_size(width, height)
     if any(run < 0 for run in runs) or sum(runs) != height * width:
         raise FormatError(f"a mask's run lengths do not fill its {width} × {height} pixels")
 
@@ -79,14 +93,42 @@ def bounds(mask: Rle) -> tuple[int, int, int, int]:
 
 
 def _spans(runs: Sequence[int], height: int) -> Iterator[tuple[int, int, int, int]]:
-    end = 0
-    for at, run in enumerate(runs):
-        start, end = end, end + run
-        if not at % 2 or not run:
-            continue
+    for start, end in _set(runs):
         left, top, right, bottom = start // height, start % height, (end - 1) // height + 1, (end - 1) % height + 1
         # a run that goes on into the next column touches both the upper and the lower edge
         yield (left, 0, right, height) if right - left > 1 else (left, top, right, bottom)
+
+
+def from_spans(spans: Iterable[tuple[int, int]], height: int, width: int) -> Rle:
+    """A mask from spans of set pixels, start and end counted down the columns, in any order; they may overlap."""
+    runs, end = list[int](), 0
+    for start, stop in sorted(span for span in spans if span[0] < span[1]):
+        if runs and start <= end:
+            runs[-1] += max(stop - end, 0)
+        else:
+            runs += [start - end, stop - start]
+        end = max(end, stop)
+    left = height * width - end
+    return from_runs([*runs, left] if left or not runs else runs, height, width)
+
+
+def columns(mask: Rle) -> dict[int, list[tuple[int, int]]]:
+    """By column, in their order, the rows of the mask's pixels as spans: first row, and the first that is free again."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for start, end in _set(runs_of(mask)):
+        for column in range(start // mask.height, (end - 1) // mask.height + 1):
+            top, bottom = max(start - column * mask.height, 0), min(end - column * mask.height, mask.height)
+            found.setdefault(column, []).append((top, bottom))
+    return found
+
+
+def _set(runs: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Start and end of each run of set pixels."""
+    end = 0
+    for at, run in enumerate(runs):
+        start, end = end, end + run
+        if at % 2 and run:
+            yield start, end
 
 
 def from_crop(runs: Sequence[int], crop: Crop, height: int, width: int) -> Rle:
@@ -95,20 +137,24 @@ def from_crop(runs: Sequence[int], crop: Crop, height: int, width: int) -> Rle:
     if min(left, top) < 0 or left + crop_width > width or top + crop_height > height:
         raise FormatError("a mask lies outside the image")
     _check(runs, crop_height, crop_width)
-    if height * width > MAX_PIXELS:
-        raise FormatError(f"a mask of {width} × {height} pixels makes no sense")
-    rows, above, below = _bits(runs), bytes(top), bytes(height - top - crop_height)
-    columns = (above + rows[x::crop_width] + below for x in range(crop_width))
-    stream = b"".join((bytes(left * height), *columns, bytes((width - left - crop_width) * height)))
-    return from_runs(_runs(stream), height, width)
+    check_size(width, height)
+    rows = _bits(runs)
+    placed = (
+        ((left + x) * height + top + start, (left + x) * height + top + end)
+        for x in range(crop_width)
+        for start, end in _set(_runs(rows[x::crop_width]))
+    )
+    return from_spans(placed, height, width)
 
 
 def to_crop(mask: Rle) -> tuple[list[int], Crop]:
     """CVAT's form: row-wise run lengths of the rectangle around the mask, and that rectangle."""
     left, top, right, bottom = bounds(mask)
-    columns = _bits(runs_of(mask))[left * mask.height : right * mask.height]
-    rows = (columns[y :: mask.height] for y in range(top, bottom))
-    return _runs(b"".join(rows)), (left, top, right - left, bottom - top)
+    cropped = bytearray((right - left) * (bottom - top))
+    for x, spans in columns(mask).items():
+        for first, free in spans:
+            cropped[(first - top) * (right - left) + x - left : (free - top) * (right - left) : right - left] = b"\1" * (free - first)
+    return _runs(bytes(cropped)), (left, top, right - left, bottom - top)
 
 
 def _bits(runs: Sequence[int]) -> bytes:
