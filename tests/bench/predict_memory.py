@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,19 @@ def _predict(images: int, model: bytes) -> dict[str, object]:
 def _work(store: Store, job: Job) -> Work:
     images: Any = _FewFiles([_jpeg(seed) for seed in range(8)])
     settings = Settings(_CLASSES, prediction=_PREDICTION)
-    return Work(replace(store, images=images), settings, job, lambda line: print(line, file=sys.stderr, end="\r", flush=True), time.time)
+    return Work(replace(store, images=images), settings, job, _teller(), time.time)
+
+
+def _teller() -> Callable[[str], None]:
+    """Tells what is new: the trainer speaks after every image."""
+    last = [""]
+
+    def tell(line: str) -> None:
+        if line != last[0]:
+            print(line, file=sys.stderr, flush=True)
+        last[0] = line
+
+    return tell
 
 
 @dataclass(frozen=True, slots=True)
